@@ -1,0 +1,61 @@
+"""`python -m benchmarks NAME [--quick] [--out FOLDER]`: a table, and JSON beside it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from benchmarks._report import finish, load_average
+
+# Those that time come first, on a machine that is still at rest.
+NAMES = {
+    "speed": "fits in one process, beside a torch port of the paper's procedure",
+    "cold": "`bimmjax fit` as a whole process, with and without compiled code kept",
+    "stream": "a 512 cubed OME-Zarr volume from disk to fit.json: seconds and memory",
+    "artificial": "the paper's artificial series and its figures 6 to 10; three phases",
+    "draws": "the paper's section 5.2: batch and Monte Carlo draws against quadrature",
+    "likelihoods": "the order of GMM, PVMM and BIMM-1D, as in the paper's figure 14",
+    "coverage": "how often the 95 % intervals hold the truth",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark, or all of them."""
+    listed = "\n".join(f"  {name:12} {what}" for name, what in NAMES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"names:\n{listed}\n\nexample: python -m benchmarks artificial --quick",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", default="all", choices=[*NAMES, "all"])
+    parser.add_argument("--quick", action="store_true", help="smaller volumes, fewer repetitions")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
+    asked = parser.parse_args(arguments)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    words = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "benchmarks", *words])
+    load = load_average()
+    for name in NAMES if asked.name == "all" else [asked.name]:
+        before = time.perf_counter()
+        result = importlib.import_module(f"benchmarks.{name}").run(asked.quick, asked.out)
+        seconds = time.perf_counter() - before
+        told = finish(
+            name,
+            result,
+            asked.out,
+            command=command,
+            quick=asked.quick,
+            seconds=seconds,
+            load=load,
+        )
+        print(told, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

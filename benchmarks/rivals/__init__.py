@@ -1,0 +1,1 @@
+"""Other codes' algorithms, rewritten from their papers, to be timed beside ours."""

@@ -1,0 +1,57 @@
+"""bimmjax: the microstructure of 3D tomography volumes, in JAX.
+
+Everything public is loaded on first use, so `import bimmjax` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from bimmjax import fitting, models, properties, sim, volumes
+    from bimmjax._core.checks import InputError
+    from bimmjax.fitting import Fit, fit
+    from bimmjax.models import Params
+    from bimmjax.volumes import Volume, convert, open_volume
+
+_HOME = {
+    "InputError": "bimmjax._core.checks",
+    "Fit": "bimmjax.fitting",
+    "fit": "bimmjax.fitting",
+    "Params": "bimmjax.models",
+    "Volume": "bimmjax.volumes",
+    "convert": "bimmjax.volumes",
+    "open_volume": "bimmjax.volumes",
+}
+_SUBPACKAGES = ("fitting", "models", "properties", "sim", "volumes")
+
+__all__ = [
+    "Fit",
+    "InputError",
+    "Params",
+    "Volume",
+    "__version__",
+    "convert",
+    "fit",
+    "fitting",
+    "models",
+    "open_volume",
+    "properties",
+    "sim",
+    "volumes",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"bimmjax.{name}")
+    raise AttributeError(f"module 'bimmjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

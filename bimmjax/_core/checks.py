@@ -1,0 +1,35 @@
+"""Refusals: bad input is named on the host, in one line, before anything is computed."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input, told in one line: the argument, what it got and what it wants.
+
+    The command line prints the message on standard error and exits with status 2.
+
+    Examples
+    --------
+    >>> from bimmjax import InputError
+    >>> raise InputError("phases: got 0, wants a whole number from 1 to 8")
+    Traceback (most recent call last):
+        ...
+    bimmjax._core.checks.InputError: phases: got 0, wants a whole number from 1 to 8
+    """
+
+
+def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """`value` itself if it is one of `allowed`, else an `InputError` that lists them."""
+    if value not in allowed:
+        raise InputError(f"{name}: got {value!r}, wants one of {', '.join(allowed)}")
+    return value
+
+
+def whole_number(name: str, value: object, low: int, high: int) -> int:
+    """`value` as an int in [low, high], else an `InputError`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InputError(f"{name}: got {value!r}, wants a whole number from {low} to {high}")
+    number = int(value)  # type: ignore[call-overload]
+    if not low <= number <= high:
+        raise InputError(f"{name}: got {number}, wants a whole number from {low} to {high}")
+    return number

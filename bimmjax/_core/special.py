@@ -1,0 +1,93 @@
+"""Densities and bin probabilities of the two noise laws, stable in float32.
+
+Intensities are normal. Gradient magnitudes, with three independent normal components, follow
+a scaled non-central chi law with three degrees of freedom (BIMM paper, Eq. 6 and A.3), for which
+the Bessel function of order one half is elementary.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import erfc
+
+_LOG_2PI = 1.8378770664093453
+_LOG_4_OVER_SQRT_PI = 0.8139294181951062
+_SQRT_2_OVER_PI = 0.7978845608028654
+_SQRT_2 = 1.4142135623730951
+_SQRT_HALF = 0.7071067811865476
+
+
+def log_sinhc_decayed(x: Array) -> Array:
+    """`log(exp(-x) sinh(x) / x)` for x >= 0, finite with finite derivatives at 0."""
+    small = x < 1e-2
+    safe = jnp.where(small, 1.0, x)
+    series = -x + x * x / 6.0 - x**4 / 180.0
+    return jnp.where(small, series, jnp.log(-jnp.expm1(-2.0 * safe) / (2.0 * safe)))
+
+
+def log_normal(u: Array, mean: Array, std: Array) -> Array:
+    """Log density of a normal law (BIMM paper, Eq. 5)."""
+    z = (u - mean) / std
+    return -0.5 * (z * z + _LOG_2PI) - jnp.log(std)
+
+
+def log_gradient_kernel(v: Array, gradient: Array, spread: Array) -> Array:
+    """Log density of a gradient magnitude, less its factor `v**2` (BIMM paper, Eq. 6).
+
+    The factor is common to every component of a mixture, so it is left out of the log-sum:
+    what remains is finite, and has finite derivatives, at v = 0.
+
+    `spread` is s = noise_std sqrt(1 - correlation), √2 times the std of one component.
+    """
+    z = (v - gradient) / spread
+    x = 2.0 * (v / spread) * (gradient / spread)
+    return _LOG_4_OVER_SQRT_PI - 3.0 * jnp.log(spread) - z * z + log_sinhc_decayed(x)
+
+
+def normal_bins(edges: Array, mean: Array, std: Array) -> Array:
+    """Probability of each bin under normal laws; the outermost bins reach to infinity.
+
+    edges (n+1,) ascending; mean, std (R,). Returns (n, R).
+    """
+    z = (edges[1:-1, None] - mean[None, :]) / std[None, :]
+    tail = _upper_tail(jnp.abs(z))
+    left = z < 0.0
+    return _between(jnp.where(left, tail, 1.0 - tail), jnp.where(left, 1.0 - tail, tail))
+
+
+def gradient_bins(edges: Array, gradient: Array, spread: Array) -> Array:
+    """Probability of each bin of gradient magnitude; the outermost reach to 0 and infinity.
+
+    edges (n+1,) ascending, >= 0; gradient, spread (R,). Returns (n, R).
+
+    With a = √2 v / s and λ = √2 G / s the distribution function of the non-central chi law is
+    Φ(a-λ) - Φ(-a-λ) - [φ(a-λ) - φ(a+λ)] / λ.
+    """
+    a = _SQRT_2 * edges[1:-1, None] / spread[None, :]
+    shift = _SQRT_2 * (gradient / spread)[None, :]
+    near, far = _upper_tail(jnp.abs(a - shift)), _upper_tail(a + shift)
+    # [φ(a-λ) - φ(a+λ)] / λ, written so that λ = 0 is no special case.
+    bracket = _SQRT_2_OVER_PI * a * jnp.exp(-0.5 * (a - shift) ** 2 + log_sinhc_decayed(a * shift))
+    left = a < shift
+    rest = far + bracket
+    return _between(
+        jnp.where(left, near, 1.0 - near) - rest, jnp.where(left, 1.0 - near, near) + rest
+    )
+
+
+def _upper_tail(x: Array) -> Array:
+    """P(Z > x) of a standard normal, accurate for x >= 0."""
+    return 0.5 * erfc(x * _SQRT_HALF)
+
+
+def _between(below: Array, above: Array) -> Array:
+    """Bin probabilities (n, R) from F and 1 - F at the inner edges (n-1, R).
+
+    Each difference is taken on the side where the numbers are small: nothing cancels.
+    """
+    ends = jnp.zeros_like(below, shape=(1, below.shape[1]))
+    below = jnp.concatenate([ends, below, ends + 1.0])
+    above = jnp.concatenate([ends + 1.0, above, ends])
+    upper = below[1:] + below[:-1] > 1.0
+    return jnp.maximum(jnp.where(upper, above[:-1] - above[1:], below[1:] - below[:-1]), 0.0)

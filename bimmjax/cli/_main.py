@@ -1,0 +1,117 @@
+"""The verbs together, and how they end: 0 well, 2 bad input, 1 our fault, 130 interrupted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from bimmjax import __version__
+from bimmjax._core.checks import InputError
+from bimmjax.cli._convert import convert
+from bimmjax.cli._demo import demo
+from bimmjax.cli._fit import fit
+from bimmjax.cli._info import info
+from bimmjax.cli._numbers import join_numbers
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="bimmjax",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bimmjax {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: bimmjax fit scan.tif --phases 2 --out result")
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="On an internal error show the whole traceback.")
+    ] = False,
+) -> None:
+    """Volume fractions, interface areas, resolution and noise of 3D volumes.
+
+    Nothing is segmented: a model of phases, blurred interfaces and noise is fitted. Every verb
+    explains itself, for example: bimmjax fit --help
+    """
+
+
+app.command("fit", epilog="Example: bimmjax fit scan.tif --phases 2 --spacing 0.65 --unit um")(fit)
+app.command("info", epilog="Example: bimmjax info scan.h5::/entry/data")(info)
+app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spacing 10 --unit nm")(
+    convert
+)
+app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after `bimmjax`; those of the process if not given.
+
+    Returns
+    -------
+    int
+        0, or 2 after one line about bad input, 1 after an internal error, 130 after Ctrl-C.
+    """
+    words = join_numbers(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    # A cache entry that cannot be read or written costs a compilation, not the user's attention.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
+    # A damaged file is told in one line, ours.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    try:
+        status = app(words, prog_name="bimmjax", standalone_mode=False)
+        if status == _INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+        return status if isinstance(status, int) else 0
+    except InputError as error:
+        return _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", _INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # Typer's own exceptions moved between its versions; what they can do has not.
+        told = getattr(error, "format_message", None)
+        if told is not None and not told():  # no verb: the help has been printed instead
+            return 2
+        if told is not None:
+            verb = getattr(getattr(error, "ctx", None), "command_path", "bimmjax")
+            return _fail(f"{told().rstrip('.')} (see {verb} --help)", 2)
+        if debug:
+            raise
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(f"internal error, {what} (--debug shows where)", 1)
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    # The library calls it source; on the command line it is the argument VOLUME.
+    if line.startswith("source: "):
+        line = "volume: " + line.removeprefix("source: ")
+    lead = "bimmjax: " if status == _INTERRUPTED else "bimmjax: error: "
+    print(lead + line, file=sys.stderr)
+    return status

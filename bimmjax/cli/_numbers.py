@@ -1,0 +1,77 @@
+"""Options that take one number or several: `--spacing 0.5` and `--spacing 1 0.5 0.5`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bimmjax._core.checks import InputError
+
+_SEVERAL = frozenset({"--spacing", "--chunk", "--shard"})
+_MOST = 3
+
+
+def join_numbers(arguments: Sequence[str]) -> list[str]:
+    """Join the numbers that follow `--spacing` and its like into one word, `1,0.5,0.5`.
+
+    Examples
+    --------
+    >>> join_numbers(["fit", "a.tif", "--spacing", "1", "0.5", "0.5", "--phases", "2"])
+    ['fit', 'a.tif', '--spacing=1,0.5,0.5', '--phases', '2']
+    """
+    words = list(arguments)
+    joined: list[str] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if word == "--":
+            return [*joined, word, *words[at:]]
+        if word not in _SEVERAL:
+            joined.append(word)
+            continue
+        numbers: list[str] = []
+        while at < len(words) and len(numbers) < _MOST and _is_number(words[at]):
+            numbers.append(words[at])
+            at += 1
+        # One word with the option's name: a minus sign then makes no option of a number.
+        joined.append(f"{word}={','.join(numbers)}" if numbers else word)
+    return joined
+
+
+def spacing_of(text: str | None) -> tuple[float, ...] | None:
+    """The voxel size from "0.5" or "1,0.5,0.5", (z, y, x); three numbers, or None."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if len(words) not in (1, _MOST) or not all(map(_is_number, words)):
+        raise InputError(
+            f"spacing: got {' '.join(words) or 'nothing'!r}, wants one number or three (z y x)"
+        )
+    sizes = tuple(float(word) for word in words)
+    return sizes * _MOST if len(sizes) == 1 else sizes
+
+
+def box_of(name: str, text: str | None) -> tuple[int, int, int] | None:
+    """A box of voxels from "64" or "64,128,128", (z, y, x), or None."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if len(words) not in (1, _MOST) or not all(map(_is_count, words)):
+        raise InputError(
+            f"{name}: got {' '.join(words) or 'nothing'!r}, wants one whole number above 0 or "
+            "three (z y x)"
+        )
+    z, y, x = words * _MOST if len(words) == 1 else words
+    return int(z), int(y), int(x)
+
+
+def _is_count(word: str) -> bool:
+    return word.isdecimal() and int(word) > 0
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,46 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+VolumePath = Annotated[
+    str,
+    typer.Argument(
+        metavar="VOLUME",
+        help="TIFF, folder of TIFF slices, OME-Zarr, HDF5 (file.h5::/dataset), npy, raw ...",
+        show_default=False,
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S",
+        help="Voxel size: one number, or three (z y x).",
+        show_default=False,
+    ),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(metavar="UNIT", help="Its unit: nm, um, mm.", show_default=False),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH", help="Array within an HDF5 file or a zarr group.", show_default=False
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Type of the numbers of a raw file: uint16, float32 ...",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier run left in --out.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no table.")]

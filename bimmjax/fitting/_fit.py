@@ -1,0 +1,381 @@
+"""One call from a volume to a fit with error bars and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import stdtrit
+
+from bimmjax import models
+from bimmjax._core.checks import InputError, choice, whole_number
+from bimmjax._core.clock import timed
+from bimmjax.fitting import _minibatch
+from bimmjax.fitting._histogram_fit import HistogramFit, fit_histogram, optimum_at, physical
+from bimmjax.fitting._quantities import Quantity, layout
+from bimmjax.fitting._quantities import intervals as make_intervals
+from bimmjax.fitting._reference import reference
+from bimmjax.fitting._result import CONVERGED, FAILED, NOT_CONVERGED, Fit
+from bimmjax.fitting._uncertainty import (
+    influence,
+    known_errors,
+    observed_scatter,
+    sampling_errors,
+)
+from bimmjax.fitting._verdict import interior_noise, misplaced_share, warnings_for
+from bimmjax.models import Params
+from bimmjax.properties import properties
+from bimmjax.volumes import JointHistogram, Volume, joint_histogram, open_volume, sample_blocks
+
+Model = Literal["gmm", "pvmm", "bimm1d", "bimm2d"]
+
+MAX_PHASES = 8
+_AUTO_PHASES = 5
+_FEWEST_LEVELS = 4
+_ISOTROPY = 1e-3
+_REFERENCE_EDGE = 66
+
+# Compiled, because op by op its first call would compile each operation alone.
+_properties = jax.jit(properties)
+
+
+def fit(
+    volume: Any,
+    phases: int | Literal["auto"] = 2,
+    *,
+    model: Model = "bimm2d",
+    method: Literal["histogram", "minibatch"] = "histogram",
+    gradient: Literal["central_difference", "plain"] = "central_difference",
+    noise: Literal["shared", "per_phase"] = "shared",
+    interface: Literal["curved", "flat"] = "curved",
+    intervals: bool = True,
+    ignore_nan: bool = False,
+    spacing: Any = None,
+    unit: str | None = None,
+    dataset: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    start: Params | None = None,
+    schedule: _minibatch.Schedule | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fit:
+    """Fit a mixture model to a whole volume and say what it means for the sample.
+
+    Parameters
+    ----------
+    volume : path, array or Volume
+        (z, y, x); anything `open_volume` takes. Streamed: it need not fit in memory.
+    phases : int or "auto"
+        Number of phases, 1 to 8; "auto" chooses 1 to 5 by the Bayesian information criterion,
+        with the number of voxels cut to what their correlation leaves.
+    model : str
+        "bimm2d" (default), "bimm1d", "pvmm" or "gmm".
+    method : str
+        "histogram" (default): maximum likelihood on all voxels. "minibatch": the paper's
+        procedure on random voxels, to compare with it.
+    gradient : str
+        "central_difference" (default, unbiased) or "plain" (the paper's).
+    noise : str
+        One noise for all phases ("shared"), or one for each ("per_phase").
+    interface : str
+        "curved" (default): voxels need not be spread evenly across an interface, which takes the
+        bias out of intensities and most of it out of areas. "flat": the paper's, with a free
+        width of the interface region. The other models and the minibatch method are flat.
+    intervals : bool
+        Whether to compute 95 % intervals (histogram method only).
+    ignore_nan : bool
+        Leave out voxels that are NaN or infinite, and their neighbours.
+    spacing, unit, dataset, dtype
+        As in `open_volume`. BIMM-2D needs cubic voxels.
+    seed : int
+        Of the random draws (intervals, minibatch).
+    start : Params, optional
+        Start here, in grey values, instead of searching.
+    schedule : Schedule, optional
+        Iterations, batch and draws of the minibatch method.
+    progress : callable, optional
+        Called with (voxels read, voxels in all).
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        Bad arguments or an unsuitable volume, in one line.
+
+    Examples
+    --------
+    >>> import jax, bimmjax
+    >>> from bimmjax import sim
+    >>> made = sim.artificial_volume(
+    ...     jax.random.key(0), (48, 48, 48), blur_std=1.0, feature_length=6.0, with_area=False
+    ... )
+    >>> found = bimmjax.fit(made.image, phases=2, intervals=False)
+    >>> bool(abs(found.properties.volume_fractions[0] - made.fractions[0]) < 0.02)
+    True
+
+    Source: BIMM paper, §3; the likelihood of all data is our own.
+    """
+    choice("model", model, ("gmm", "pvmm", "bimm1d", "bimm2d"))
+    choice("method", method, ("histogram", "minibatch"))
+    choice("gradient", gradient, ("central_difference", "plain"))
+    choice("noise", noise, ("shared", "per_phase"))
+    choice("interface", interface, ("curved", "flat"))
+    whole_number("seed", seed, 0, 2**31 - 1)
+    if phases != "auto":
+        whole_number("phases", phases, 1, MAX_PHASES)
+    opened = open_volume(volume, spacing=spacing, unit=unit, dataset=dataset, dtype=dtype)
+    _check_cubic(opened, model)
+    with timed() as counting:
+        histogram = joint_histogram(opened, ignore_nan=ignore_nan, progress=progress)
+    bic = None
+    with timed() as fitting:
+        _check_levels(histogram, 1 if phases == "auto" else int(phases))
+        if start is not None:
+            _check_start(start, phases, model)
+        fitted = partial(
+            fit_histogram,
+            histogram,
+            model=model,
+            gradient=gradient,
+            noise=noise,
+            interface="flat" if method == "minibatch" else interface,
+        )
+        if phases == "auto":
+            best, bic = _choose_phases(histogram, fitted)
+        else:
+            best = fitted(int(phases), start=start)
+        number = int(np.size(best.outcome.theta.intensities))
+        if method == "minibatch":
+            best = _by_minibatch(best, opened, histogram, seed, schedule)
+    edge = opened.spacing[0]
+    params = best.scale.out_of(physical(best.outcome.theta))
+    probability = np.asarray(best.probability, float)
+    described = jax.tree.map(lambda x: np.asarray(x, float), _properties(params, edge))
+    code = _code(best, params)
+    with timed() as spreading:
+        # A descent on random voxels scatters by itself: these intervals would not know of it.
+        known = intervals and method == "histogram" and code != FAILED
+        bars = _error_bars(best, opened, histogram, edge, seed) if known else (None, None)
+    frequencies = np.asarray(best.data.frequencies, float)
+    misfit = misplaced_share(frequencies, probability, histogram.voxels)
+    return Fit(
+        model=model,
+        phases=number,
+        method=method,
+        gradient=gradient,
+        noise=noise,
+        interface="curved" if best.outcome.theta.interface_tilt is not None else "flat",
+        seed=seed,
+        params=params,
+        properties=described,
+        confidence=bars[0],
+        sampling=bars[1],
+        spacing=opened.spacing,
+        length_unit=opened.unit,
+        intensity_unit="grey value",
+        nll=_mean_nll(histogram, frequencies, probability),
+        goodness_of_fit=misfit,
+        warnings=warnings_for(
+            params,
+            np.asarray(described.volume_fractions),
+            histogram,
+            misfit=misfit,
+            converged=code == CONVERGED,
+            noise_by_phase=None if noise == "per_phase" else _noise_by_phase(params, histogram),
+        ),
+        code=code,
+        voxels=histogram.voxels,
+        seconds={
+            "read": histogram.reading,
+            "histogram": counting.total - counting.compiling - histogram.reading,
+            "compile": counting.compiling + fitting.compiling + spreading.compiling,
+            "fit": fitting.total - fitting.compiling,
+            "intervals": spreading.total - spreading.compiling,
+        },
+        histogram=histogram,
+        node_count=best.setting.nodes,
+        bic=bic,
+    )
+
+
+def _check_cubic(volume: Volume, model: str) -> None:
+    low, high = min(volume.spacing), max(volume.spacing)
+    if model == "bimm2d" and high > low * (1.0 + _ISOTROPY):
+        raise InputError(
+            f"spacing: got {volume.spacing}, wants cubic voxels for bimm2d, whose gradient law "
+            "needs them (--model bimm1d works on any)"
+        )
+
+
+def _check_levels(histogram: JointHistogram, phases: int) -> None:
+    held = int((histogram.counts.sum(1) > 0).sum())
+    if phases <= held < _FEWEST_LEVELS:
+        raise InputError(
+            f"volume: got {held} distinct grey values (a segmented volume?), wants the grey values "
+            "of a scan"
+        )
+    if phases > held:
+        raise InputError(
+            f"phases: got {phases}, wants at most {held}, the distinct grey values of the volume"
+        )
+
+
+def _check_start(start: Params, phases: int | str, model: str) -> None:
+    held = np.size(start.intensities)
+    if held != phases:
+        raise InputError(f"start: got {held} phases, wants as many as phases={phases!r}")
+    family = getattr(models, model)
+    needed = {
+        "interface_weights": family.HAS_INTERFACES and held > 1,
+        "interface_halfwidth": model in ("bimm1d", "bimm2d") and held > 1,
+        "blur_std": family.USES_GRADIENT and held > 1,
+        "correlation": family.USES_GRADIENT,
+    }
+    for name, value in start._asdict().items():
+        if value is None or np.size(value) == 0:
+            if needed.get(name):
+                raise InputError(f"start: got no {name}, wants all that {model} has")
+        elif not np.all(np.isfinite(value)):
+            raise InputError(f"start: got {name} that is not finite, wants numbers")
+    if np.any(np.diff(start.intensities) <= 0):
+        raise InputError("start: got intensities out of order, wants them ascending")
+
+
+def _check_schedule(schedule: _minibatch.Schedule) -> _minibatch.Schedule:
+    whole_number("schedule.iterations", schedule.iterations, 1, 10**7)
+    whole_number("schedule.batch", schedule.batch, 1, 10**7)
+    whole_number("schedule.draws", schedule.draws, 0, 10**6)
+    whole_number("schedule.averaged", schedule.averaged, 1, schedule.iterations)
+    return schedule
+
+
+def _code(best: HistogramFit, params: Params) -> int:
+    values = np.concatenate([np.ravel(x) for x in params if x is not None])
+    if not np.all(np.isfinite(values)):
+        return FAILED
+    return CONVERGED if bool(best.outcome.converged) else NOT_CONVERGED
+
+
+def _by_minibatch(
+    best: HistogramFit,
+    volume: Volume,
+    histogram: JointHistogram,
+    seed: int,
+    schedule: _minibatch.Schedule | None,
+) -> HistogramFit:
+    """The paper's descent; its start is rough on purpose: the best start, not the optimum."""
+    u, v = _minibatch.sample_voxels(volume, histogram.grid)
+    found = _minibatch.descend(
+        jax.random.key(seed),
+        best.first_guess,
+        jnp.asarray(u),
+        jnp.asarray(v),
+        best.setting,
+        _check_schedule(schedule or _minibatch.Schedule()),
+    )
+    return optimum_at(best, found.params)
+
+
+def _error_bars(
+    best: HistogramFit, volume: Volume, histogram: JointHistogram, edge: float, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """95 % intervals for this volume's own values, and for the material that it samples."""
+    effect = influence(best, edge)
+    order = layout(physical(best.outcome.theta))
+    shift, factor = _units(order, best)
+    values = shift + factor * effect.values
+    cells = histogram.cell_counts
+    if best.data.frequencies.ndim == 1:
+        cells = cells.sum(-1)
+    scaled = best.scale.into(best.scale.out_of(physical(best.outcome.theta)))
+    references = []
+    for block in sample_blocks(volume, 2, _REFERENCE_EDGE):
+        grey = (block.astype(float) - best.scale.origin) / best.scale.unit
+        middle = float(scaled.intensities.mean())
+        references.append(
+            reference(np.nan_to_num(grey, nan=middle, posinf=1.0, neginf=0.0), scaled)
+        )
+    known, freedom = known_errors(
+        effect,
+        order,
+        references,
+        best,
+        scaled,
+        spacing=edge,
+        voxels=histogram.voxels,
+        seed=seed,
+    )
+    half = stdtrit(freedom, 0.975) * known.errors + known.shifts
+    confidence = make_intervals(order, values, factor * half)
+    spread, freedom = sampling_errors(effect.table, cells)
+    half = np.maximum(stdtrit(freedom, 0.975) * spread + known.shifts, half)
+    return confidence, make_intervals(order, values, factor * half)
+
+
+def _units(order: list[Quantity], best: HistogramFit) -> tuple[np.ndarray, np.ndarray]:
+    """Offset and factor that bring each flat quantity from the units of the fit to grey values."""
+    shifts, factors = [], []
+    for name, shape, _ in order:
+        size = int(np.prod(shape))
+        grey = name in ("intensities", "noise_std")
+        shifts.append(np.full(size, best.scale.origin if name == "intensities" else 0.0))
+        factors.append(np.full(size, best.scale.unit if grey else 1.0))
+    return np.concatenate(shifts), np.concatenate(factors)
+
+
+def _noise_by_phase(params: Params, histogram: JointHistogram) -> np.ndarray | None:
+    counts = histogram.counts
+    below = np.cumsum(counts.sum(0)) / counts.sum()
+    flat = int(np.searchsorted(below, 0.25)) + 1
+    return interior_noise(params, counts, histogram.grid.u_edges, flat)
+
+
+def _mean_nll(histogram: JointHistogram, frequencies: np.ndarray, probability: np.ndarray) -> float:
+    """Mean negative log density in grey values, with the densities averaged over bins.
+
+    Within a bin of gradients the density goes as v² times something smooth, so the mean of
+    log v² is taken for that law, and the smooth part as constant.
+    """
+    grid = histogram.grid
+    seen = frequencies > 0
+    log_width = np.log(np.diff(grid.u_edges))
+    if frequencies.ndim == 1:
+        logs = np.log(probability[seen]) - log_width[seen]
+        return float(-np.sum(frequencies[seen] * logs))
+    low, high = grid.v_edges[:-1], grid.v_edges[1:]
+    cubes = high**3 - low**3
+    mean_log = (high**3 * np.log(high) - low**3 * np.log(np.maximum(low, 1e-300))) / cubes - 1 / 3
+    density = np.log(np.where(seen, probability, 1.0)) - log_width[:, None]
+    density = density - np.log(cubes / 3.0) + 2.0 * mean_log
+    return float(-np.sum(np.where(seen, frequencies * density, 0.0)))
+
+
+def _choose_phases(
+    histogram: JointHistogram, fitted: Callable[[int], HistogramFit]
+) -> tuple[HistogramFit, dict[int, float]]:
+    """The fit with the number of phases that BIC prefers, and the criterion by number.
+
+    Voxels count as what their correlation leaves of them.
+
+    How much that is comes from the richest model, whose scores scatter between cells as many
+    times more than independent voxels would as neighbours say the same thing.
+    """
+    most = min(_AUTO_PHASES, int((histogram.counts.sum(1) > 0).sum()))
+    fits = {n: fitted(n) for n in range(1, most + 1)}
+    cells = histogram.cell_counts
+    richest = fits[most]
+    if richest.data.frequencies.ndim == 1:
+        cells = cells.sum(-1)
+    effective = histogram.voxels / observed_scatter(influence(richest, 1.0).table, cells)
+    criterion = {}
+    for n, found in fits.items():
+        size = sum(int(np.size(x)) for x in found.outcome.theta if x is not None)
+        criterion[n] = 2.0 * effective * float(found.outcome.loss) + size * float(np.log(effective))
+    return fits[min(criterion, key=lambda n: criterion[n])], criterion

@@ -1,0 +1,165 @@
+"""What a fit returns, and its face in JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bimmjax.models import Params, phase_pairs
+from bimmjax.properties import Properties
+from bimmjax.volumes import JointHistogram
+
+Interval = tuple[float, float]
+
+BY_PAIR = ("interface_weights", "interface_tilt", "interface_bend", "interface_areas")
+
+CONVERGED = 0
+NOT_CONVERGED = 1
+FAILED = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model: parameters, what they mean for the sample, and how far to trust them.
+
+    Attributes
+    ----------
+    model : str
+        "gmm", "pvmm", "bimm1d" or "bimm2d".
+    phases : int
+    method : str
+        "histogram" or "minibatch".
+    gradient : str
+        "central_difference" or "plain": the gradient law of BIMM-2D.
+    noise : str
+        "shared" or "per_phase".
+    interface : str
+        "curved" or "flat".
+    seed : int
+    params : Params
+        NumPy arrays; grey values, and voxels for the blur.
+    properties : Properties
+        NumPy arrays; in `length_unit`.
+    confidence, sampling : dict or None
+        95 % intervals by flat name ("volume_fractions", ... as in `fit.json`): `confidence` for
+        this volume's own values, `sampling` for the material that the volume samples.
+    spacing : tuple of float
+        Voxel size (z, y, x) in `length_unit`.
+    length_unit, intensity_unit : str
+    nll : float
+        Mean negative log density per voxel, in the units of the data (bin averages).
+    goodness_of_fit : float
+        Share of voxels that would have to change bins for the model to be exact, beyond what
+        chance explains: 0 is perfect, above 0.1 the model does not describe the volume.
+    warnings : tuple of str
+        In plain words.
+    code : int
+        0 converged, 1 not converged, 2 failed (not finite).
+    voxels : int
+        Voxels counted.
+    seconds : dict
+        "read", "histogram", "compile", "fit", "intervals".
+    histogram : JointHistogram
+    node_count : int
+        Gauss-Legendre points across an interface.
+    bic : dict or None
+        Criterion by number of phases, where the number was chosen by it.
+    """
+
+    model: str
+    phases: int
+    method: str
+    gradient: str
+    noise: str
+    interface: str
+    seed: int
+    params: Params
+    properties: Properties
+    confidence: dict[str, Any] | None
+    sampling: dict[str, Any] | None
+    spacing: tuple[float, float, float]
+    length_unit: str
+    intensity_unit: str
+    nll: float
+    goodness_of_fit: float
+    warnings: tuple[str, ...]
+    code: int
+    voxels: int
+    seconds: dict[str, float]
+    histogram: JointHistogram
+    node_count: int
+    bic: dict[int, float] | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser came to rest."""
+        return self.code == CONVERGED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `fit.json`: plain numbers, lists and None; never NaN."""
+        return {
+            "model": self.model,
+            "phases": self.phases,
+            "method": self.method,
+            "gradient": self.gradient,
+            "noise": self.noise,
+            "interface": self.interface,
+            "seed": self.seed,
+            "params": params_dict(self.params),
+            "properties": properties_dict(self.properties, self.phases),
+            "units": {"length": self.length_unit, "intensity": self.intensity_unit},
+            "spacing": list(self.spacing),
+            "nll": _plain(self.nll),
+            "confidence": _complete(self.confidence),
+            "sampling": _complete(self.sampling),
+            "goodness_of_fit": _plain(self.goodness_of_fit),
+            "warnings": list(self.warnings),
+            "converged": self.converged,
+            "voxels": self.voxels,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            **({} if self.bic is None else {"bic": {str(k): v for k, v in self.bic.items()}}),
+        }
+
+
+def params_dict(params: Params) -> dict[str, Any]:
+    """`params` of `fit.json`; what a model lacks is None."""
+    phases = np.shape(params.intensities)[0]
+    return {
+        name: _by_pair(value, phases) if name in BY_PAIR else _plain(value)
+        for name, value in params._asdict().items()
+    }
+
+
+def properties_dict(properties: Properties, phases: int) -> dict[str, Any]:
+    """`properties` of `fit.json`; what a model cannot know is None."""
+    return {
+        "volume_fractions": _plain(properties.volume_fractions),
+        "interface_areas": _by_pair(properties.interface_areas, phases),
+        "resolution_10_90": _plain(properties.resolution_10_90),
+    }
+
+
+def _complete(bars: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Intervals under every name there is; None for what the model does not have."""
+    if bars is None:
+        return None
+    return {name: bars.get(name) for name in (*Params._fields, *Properties._fields)}
+
+
+def _by_pair(values: Any, phases: int) -> dict[str, Any] | None:
+    if values is None or np.size(values) == 0:
+        return None
+    pairs = phase_pairs(phases)
+    return {f"{i}-{j}": _plain(x) for (i, j), x in zip(pairs, np.asarray(values), strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return None
+    if np.ndim(value) > 0:
+        return [_plain(x) for x in np.asarray(value)]
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,10 @@
+"""What a fit says, in plain words: rows of numbers, pictures, and a page with both."""
+
+from bimmjax.report._page import page as page
+from bimmjax.report._rows import Row as Row
+from bimmjax.report._rows import parameter_rows as parameter_rows
+from bimmjax.report._rows import property_rows as property_rows
+from bimmjax.report._verdict import Verdict as Verdict
+from bimmjax.report._verdict import verdict as verdict
+from bimmjax.report._write import write_pictures as write_pictures
+from bimmjax.report._write import write_report as write_report

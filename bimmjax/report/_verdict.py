@@ -1,0 +1,56 @@
+"""Whether to believe a fit, in one sentence."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from bimmjax.fitting import Fit
+
+_GOOD = 0.03
+_POOR = 0.1  # as documented for `Fit.goodness_of_fit`
+
+
+class Verdict(NamedTuple):
+    """level : "good", "fair" or "poor". headline : a few words. words : one or two sentences."""
+
+    level: Literal["good", "fair", "poor"]
+    headline: str
+    words: str
+
+
+def verdict(fit: Fit) -> Verdict:
+    """Goodness of fit in words.
+
+    "poor" if the fit did not converge, or if more than a tenth of the voxels lie where the model
+    does not expect them; "fair" from 3 % on.
+    """
+    if not fit.converged:
+        return Verdict(
+            "poor",
+            "The fit did not converge",
+            "The optimiser did not come to rest: these numbers are no result.",
+        )
+    share = fit.goodness_of_fit
+    if not math.isfinite(share):
+        return Verdict("poor", "The fit failed", "Its likelihood is not a number.")
+    percent = f"{100 * share:.1f} %" if share >= 5e-4 else "less than 0.1 %"
+    if share > _POOR:
+        return Verdict(
+            "poor",
+            "The model does not describe this volume",
+            f"{percent} of the voxels lie where it does not expect them. Do not rely on the "
+            "numbers before the joint histogram below has shown you why.",
+        )
+    if share > _GOOD:
+        return Verdict(
+            "fair",
+            "The model describes this volume, but not in every detail",
+            f"{percent} of the voxels lie where it does not expect them: more than chance "
+            "explains. The intervals do not know of this misfit.",
+        )
+    return Verdict(
+        "good",
+        "The model describes this volume well",
+        f"Beyond chance, {percent} of the voxels lie where it does not expect them.",
+    )

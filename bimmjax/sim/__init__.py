@@ -1,0 +1,20 @@
+"""Simulated structures and their images, with their truth.
+
+Fields and image formation are pure, jitted JAX functions with explicit keys; the true
+interface areas are measured on the host.
+"""
+
+from bimmjax.sim._artificial import Artificial as Artificial
+from bimmjax.sim._artificial import artificial_volume as artificial_volume
+from bimmjax.sim._fields import gaussian_field as gaussian_field
+from bimmjax.sim._fields import gaussian_field_area as gaussian_field_area
+from bimmjax.sim._imaging import add_noise as add_noise
+from bimmjax.sim._imaging import blur as blur
+from bimmjax.sim._imaging import image_of as image_of
+from bimmjax.sim._imaging import noise_correlation as noise_correlation
+from bimmjax.sim._imaging import to_integers as to_integers
+from bimmjax.sim._structures import Structure as Structure
+from bimmjax.sim._structures import gaussian_structure as gaussian_structure
+from bimmjax.sim._structures import structure_labels as structure_labels
+from bimmjax.sim._truth import expected_interface_areas as expected_interface_areas
+from bimmjax.sim._truth import interface_areas as interface_areas

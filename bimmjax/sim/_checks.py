@@ -1,0 +1,101 @@
+"""What the simulators refuse, one line each; values traced by `jit` pass unseen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from bimmjax._core.checks import InputError
+
+
+def random_key(name: str, key: object) -> jax.Array:
+    """`key` itself if it is a scalar JAX random key, new style or legacy."""
+    if isinstance(key, jax.Array):
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
+            return key
+        if key.dtype == jnp.uint32 and key.ndim == 1:
+            return key
+    what = f"an array of shape {key.shape}" if isinstance(key, jax.Array) else repr(key)
+    raise InputError(f"{name}: got {what}, wants one random key such as jax.random.key(0)")
+
+
+def volume_shape(name: str, shape: object) -> tuple[int, int, int]:
+    """`shape` as three positive ints (z, y, x)."""
+    wants = "wants three positive whole numbers (z, y, x)"
+    if not isinstance(shape, Sequence | np.ndarray) or len(shape) != 3:
+        raise InputError(f"{name}: got {shape!r}, {wants}")
+    for n in shape:
+        if isinstance(n, bool) or not hasattr(n, "__index__") or int(n) < 1:
+            raise InputError(f"{name}: got {tuple(shape)!r}, {wants}")
+    z, y, x = (int(n) for n in shape)
+    return z, y, x
+
+
+def number(name: str, value: object, *, low: float = 0.0, open_low: bool = False) -> None:
+    """Refuse what is not a finite scalar at or above `low` (above it, if `open_low`)."""
+    if isinstance(value, Tracer):
+        return
+    wants = f"wants a finite number {'above' if open_low else 'of at least'} {low:g}"
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: got {value!r}, {wants}") from None
+    if not math.isfinite(found) or found < low or (open_low and found == low):
+        raise InputError(f"{name}: got {found:g}, {wants}")
+
+
+def numbers(name: str, values: object, wants: str) -> np.ndarray:
+    """`values` as a 1D float64 array of finite numbers, at least one."""
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: got {values!r}, wants {wants}") from None
+    if found.ndim != 1 or found.size == 0 or not np.all(np.isfinite(found)):
+        raise InputError(f"{name}: got {values!r}, wants {wants}")
+    return found
+
+
+def phase_fractions(name: str, fractions: object) -> np.ndarray:
+    """`fractions` as a float64 array (N,) of positive numbers that sum to 1."""
+    wants = "one positive number per phase, summing to 1"
+    found = numbers(name, fractions, wants)
+    if np.any(found <= 0) or abs(found.sum() - 1) > 1e-6:
+        listed = ", ".join(f"{f:g}" for f in found)
+        raise InputError(f"{name}: got ({listed}) with sum {found.sum():g}, wants {wants}")
+    if found.size > 256:
+        raise InputError(f"{name}: got {found.size} phases, wants at most 256 (labels are uint8)")
+    return found / found.sum()
+
+
+def phase_intensities(name: str, intensities: object, phases: int) -> np.ndarray:
+    """`intensities` as a float64 array of `phases` ascending numbers."""
+    wants = f"{phases} ascending number{'s' if phases > 1 else ''}, one per phase"
+    found = numbers(name, intensities, wants)
+    if found.size != phases or np.any(np.diff(found) <= 0):
+        raise InputError(f"{name}: got ({', '.join(f'{i:g}' for i in found)}), wants {wants}")
+    return found
+
+
+def phase_noise(name: str, noise_std: object, phases: int) -> np.ndarray:
+    """`noise_std` as a float64 array: () when shared by the phases, (N,) when per phase."""
+    wants = f"a number of at least 0, or {phases} of them, one per phase"
+    try:
+        found = np.asarray(noise_std, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: got {noise_std!r}, wants {wants}") from None
+    if found.shape not in ((), (phases,)) or not np.all(np.isfinite(found) & (found >= 0)):
+        raise InputError(f"{name}: got {noise_std!r}, wants {wants}")
+    return found
+
+
+def volume(name: str, image: object) -> jax.Array:
+    """`image` as a 3D float32 JAX array."""
+    shape = np.shape(image)  # type: ignore[arg-type]
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(f"{name}: got an array of shape {shape}, wants (z, y, x)")
+    return jnp.asarray(image, jnp.float32)

@@ -1,0 +1,46 @@
+"""What every test shares: eight faked devices, one compilation cache, the real volumes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# These must stand before JAX is imported. They are environment variables, so that the commands
+# which some tests start as processes of their own inherit them.
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    ).strip()
+# The CPU is where the tests' answers are the same everywhere; JAX_PLATFORMS=cuda tries another.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+# Tests of numbers rather than of files and commands, by the first word of a folder or file name
+# (`tests/models/...`, `tests/test_models_gmm.py`); any other test asks for it by its marker.
+NUMERICS = frozenset(
+    {"core", "gmm", "pvmm", "bimm1d", "bimm2d", "models", "fitting", "properties", "sim"}
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the numerics, which run once more with x64."""
+    for item in items:
+        if not item.path.is_relative_to(ROOT / "tests"):
+            continue
+        first = item.path.relative_to(ROOT / "tests").parts[0]
+        if first.removeprefix("test_").removesuffix(".py").split("_")[0] in NUMERICS:
+            item.add_marker(pytest.mark.numerics)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real volumes that stands beside some checkouts."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real volumes are not here ({folder} does not exist)")
+    return folder
