@@ -45,8 +45,8 @@ def stream(
     """Blocks whose cores tile the volume (shrunk by `halo` on each face) once, in C order.
 
     Threads read ahead of the consumer. At most `ahead + threads` blocks are being read or wait
-    to be taken, so with the one in the consumer's hands memory stays below
-    `ahead + threads + 1` blocks whatever the volume's size.
+    to be taken. With the one handed over, and the one before it that a loop lets go only then,
+    memory stays below `ahead + threads + 2` blocks whatever the volume's size.
 
     Parameters
     ----------

@@ -70,7 +70,8 @@ def test_memory_is_bounded(threads: int, ahead: int, pause: float):
         time.sleep(pause)
     del _block
     assert alive == 0
-    assert peak <= ahead + threads + 1
+    # Waiting or being read, the one handed over, and the one the loop holds until then.
+    assert peak <= ahead + threads + 2
 
 
 def test_reads_ahead_of_the_consumer():
