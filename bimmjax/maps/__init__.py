@@ -1,0 +1,1 @@
+"""Parameter maps: thousands of local fits of one volume, or of a series of volumes."""
