@@ -15,8 +15,10 @@ Shape = tuple[int, int, int]
 
 _SMALLEST_BLOCK = 8
 _SMALLEST_CELL = 4
-# Windows of one unit of work: enough to keep the devices busy, few enough to lose to a kill.
-_UNIT_WINDOWS = 512
+# Windows of one unit of work: a 64th of all, but enough to keep the devices busy, and few enough
+# to lose to a kill.
+_UNITS = 64
+_FEWEST, _MOST = 128, 4096
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,9 @@ class Windows:
 
         Whole rows, then whole layers, then several layers.
         """
-        rows = max(1, min(self.shape[1], _UNIT_WINDOWS // self.shape[2]))
-        layers = max(1, min(self.shape[0], _UNIT_WINDOWS // (rows * self.shape[2])))
+        wanted = min(max(self.count // _UNITS, _FEWEST), _MOST)
+        rows = max(1, min(self.shape[1], wanted // self.shape[2]))
+        layers = max(1, min(self.shape[0], wanted // (rows * self.shape[2])))
         # Even shares instead of a thin last one.
         rows = -(-self.shape[1] // -(-self.shape[1] // rows))
         layers = -(-self.shape[0] // -(-self.shape[0] // layers))
