@@ -28,7 +28,7 @@ from bimmjax.fitting._uncertainty import (
 )
 from bimmjax.fitting._verdict import interior_noise, misplaced_share, warnings_for
 from bimmjax.models import Params
-from bimmjax.properties import properties
+from bimmjax.properties import properties as physical_properties
 from bimmjax.volumes import JointHistogram, Volume, joint_histogram, open_volume, sample_blocks
 
 Model = Literal["gmm", "pvmm", "bimm1d", "bimm2d"]
@@ -40,7 +40,7 @@ _ISOTROPY = 1e-3
 _REFERENCE_EDGE = 66
 
 # Compiled, because op by op its first call would compile each operation alone.
-_properties = jax.jit(properties)
+_properties = jax.jit(physical_properties)
 
 
 def fit(
@@ -131,12 +131,12 @@ def fit(
     if phases != "auto":
         whole_number("phases", phases, 1, MAX_PHASES)
     opened = open_volume(volume, spacing=spacing, unit=unit, dataset=dataset, dtype=dtype)
-    _check_cubic(opened, model)
+    check_cubic(opened, model)
     with timed() as counting:
         histogram = joint_histogram(opened, ignore_nan=ignore_nan, progress=progress)
     bic = None
     with timed() as fitting:
-        _check_levels(histogram, 1 if phases == "auto" else int(phases))
+        check_levels(histogram, 1 if phases == "auto" else int(phases))
         if start is not None:
             _check_start(start, phases, model)
         fitted = partial(
@@ -151,47 +151,23 @@ def fit(
             best, bic = _choose_phases(histogram, fitted)
         else:
             best = fitted(int(phases), start=start)
-        number = int(np.size(best.outcome.theta.intensities))
         if method == "minibatch":
             best = _by_minibatch(best, opened, histogram, seed, schedule)
-    edge = opened.spacing[0]
     params = best.scale.out_of(physical(best.outcome.theta))
-    probability = np.asarray(best.probability, float)
-    described = jax.tree.map(lambda x: np.asarray(x, float), _properties(params, edge))
-    code = _code(best, params)
     with timed() as spreading:
         # A descent on random voxels scatters by itself: these intervals would not know of it.
-        known = intervals and method == "histogram" and code != FAILED
-        bars = _error_bars(best, opened, histogram, edge, seed) if known else (None, None)
-    frequencies = np.asarray(best.data.frequencies, float)
-    misfit = misplaced_share(frequencies, probability, histogram.voxels)
-    return Fit(
-        model=model,
-        phases=number,
+        known = intervals and method == "histogram" and _code(best, params) != FAILED
+        bars = (
+            _error_bars(best, opened, histogram, opened.spacing[0], seed) if known else (None, None)
+        )
+    return described(
+        best,
+        histogram,
+        opened,
+        bars=bars,
         method=method,
-        gradient=gradient,
         noise=noise,
-        interface="curved" if best.outcome.theta.interface_tilt is not None else "flat",
         seed=seed,
-        params=params,
-        properties=described,
-        confidence=bars[0],
-        sampling=bars[1],
-        spacing=opened.spacing,
-        length_unit=opened.unit,
-        intensity_unit="grey value",
-        nll=_mean_nll(histogram, frequencies, probability),
-        goodness_of_fit=misfit,
-        warnings=warnings_for(
-            params,
-            np.asarray(described.volume_fractions),
-            histogram,
-            misfit=misfit,
-            converged=code == CONVERGED,
-            noise_by_phase=None if noise == "per_phase" else _noise_by_phase(params, histogram),
-        ),
-        code=code,
-        voxels=histogram.voxels,
         seconds={
             "read": histogram.reading,
             "histogram": counting.total - counting.compiling - histogram.reading,
@@ -199,13 +175,66 @@ def fit(
             "fit": fitting.total - fitting.compiling,
             "intervals": spreading.total - spreading.compiling,
         },
+        bic=bic,
+    )
+
+
+def described(
+    best: HistogramFit,
+    histogram: JointHistogram,
+    volume: Volume,
+    *,
+    noise: str,
+    seconds: dict[str, float],
+    method: str = "histogram",
+    bars: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None),
+    seed: int = 0,
+    bic: dict[int, float] | None = None,
+) -> Fit:
+    """An optimum in grey values and lengths, with what it means and how far to trust it."""
+    params = best.scale.out_of(physical(best.outcome.theta))
+    probability = np.asarray(best.probability, float)
+    properties = jax.tree.map(
+        lambda x: np.asarray(x, float), _properties(params, volume.spacing[0])
+    )
+    code = _code(best, params)
+    frequencies = np.asarray(best.data.frequencies, float)
+    misfit = misplaced_share(frequencies, probability, histogram.voxels)
+    return Fit(
+        model=best.setting.model,
+        phases=int(np.size(params.intensities)),
+        method=method,
+        gradient=best.setting.gradient,
+        noise=noise,
+        interface="curved" if params.interface_tilt is not None else "flat",
+        seed=seed,
+        params=params,
+        properties=properties,
+        confidence=bars[0],
+        sampling=bars[1],
+        spacing=volume.spacing,
+        length_unit=volume.unit,
+        intensity_unit="grey value",
+        nll=_mean_nll(histogram, frequencies, probability),
+        goodness_of_fit=misfit,
+        warnings=warnings_for(
+            params,
+            np.asarray(properties.volume_fractions),
+            histogram,
+            misfit=misfit,
+            converged=code == CONVERGED,
+            noise_by_phase=None if noise == "per_phase" else _noise_by_phase(params, histogram),
+        ),
+        code=code,
+        voxels=histogram.voxels,
+        seconds=seconds,
         histogram=histogram,
         node_count=best.setting.nodes,
         bic=bic,
     )
 
 
-def _check_cubic(volume: Volume, model: str) -> None:
+def check_cubic(volume: Volume, model: str) -> None:
     low, high = min(volume.spacing), max(volume.spacing)
     if model == "bimm2d" and high > low * (1.0 + _ISOTROPY):
         raise InputError(
@@ -214,7 +243,7 @@ def _check_cubic(volume: Volume, model: str) -> None:
         )
 
 
-def _check_levels(histogram: JointHistogram, phases: int) -> None:
+def check_levels(histogram: JointHistogram, phases: int) -> None:
     held = int((histogram.counts.sum(1) > 0).sum())
     if phases <= held < _FEWEST_LEVELS:
         raise InputError(

@@ -133,6 +133,27 @@ def params_dict(params: Params) -> dict[str, Any]:
     }
 
 
+def params_of(values: dict[str, Any]) -> Params:
+    """Inverse of `params_dict`, as NumPy arrays; what is None or left out stays None.
+
+    >>> import numpy as np
+    >>> from bimmjax.models import bimm2d
+    >>> told = params_dict(bimm2d.init([0, 1], 0.1))
+    >>> params_of(told).interface_weights.shape
+    (1,)
+    """
+
+    def array(name: str) -> np.ndarray | None:
+        value = values.get(name)
+        if isinstance(value, dict):
+            value = list(value.values())
+        if value is None:
+            return np.zeros(0) if name == "interface_weights" else None
+        return np.asarray(value, float)
+
+    return Params(**{name: array(name) for name in Params._fields})  # type: ignore[arg-type]
+
+
 def properties_dict(properties: Properties, phases: int) -> dict[str, Any]:
     """`properties` of `fit.json`; what a model cannot know is None."""
     return {

@@ -11,7 +11,7 @@ import numpy as np
 from bimmjax.fitting._flat import flatten
 from bimmjax.fitting._scoring import Binned, Prior
 from bimmjax.models import Params, Unconstrained
-from bimmjax.volumes import JointHistogram
+from bimmjax.volumes import Grid, JointHistogram
 
 # Width of the interface regions, in units of the blur. The paper's fits gave 1.8 to 2.15. The
 # data hardly tell it: what preference they have comes from curved interfaces, which the model
@@ -58,10 +58,14 @@ def binned(
     histogram: JointHistogram, counts: np.ndarray, scale: Scale, *, uses_gradient: bool
 ) -> Binned:
     """Counts (n_u, n_v) of a histogram as frequencies on scaled bins."""
-    grid = histogram.grid
     share = counts if uses_gradient else counts.sum(1)
+    return on_bins(histogram.grid, scale, share / share.sum())
+
+
+def on_bins(grid: Grid, scale: Scale, frequencies: np.ndarray) -> Binned:
+    """Frequencies, with the bins of a grid in the units of the fit."""
     return Binned(
-        frequencies=jnp.asarray(share / share.sum(), float),
+        frequencies=jnp.asarray(frequencies, float),
         u_edges=jnp.asarray((grid.u_edges - scale.origin) / scale.unit, float),
         v_edges=jnp.asarray(grid.v_edges / scale.unit, float),
         rounding=jnp.asarray(grid.step / scale.unit, float),

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from bimmjax import models
 from bimmjax._core.quadrature import gauss_legendre
-from bimmjax.models import Unconstrained, from_unconstrained
+from bimmjax.models import Params, Unconstrained, from_unconstrained
 
 # Share of voxels that may lie anywhere: keeps the log finite where the model has no density.
 _OUTLIERS = 1e-8
@@ -27,11 +28,15 @@ _ROUNDING = 1e-6
 
 
 class Setting(NamedTuple):
-    """What is fitted, and how finely; hashable, so that it can steer compilation."""
+    """What is fitted, and how finely; hashable, so that it can steer compilation.
+
+    `free` lists the flat parameters that may move; all of them if None.
+    """
 
     model: str
     gradient: str
     nodes: int
+    free: tuple[int, ...] | None = None
 
 
 class Binned(NamedTuple):
@@ -60,8 +65,8 @@ class Outcome(NamedTuple):
 
     theta : Unconstrained. loss : mean log-ratio of data to model, plus the prior's share.
     decrement : predicted fall of the loss by one more step. steps : taken. converged : bool.
-    slope : (p,) of the loss by the flat parameters; information : (p, p) per voxel, expected,
-    prior included.
+    slope : (f,) of the loss by the free flat parameters; information : (f, f) per voxel,
+    expected, prior included.
     """
 
     theta: Unconstrained
@@ -75,21 +80,24 @@ class Outcome(NamedTuple):
 
 def bin_probability(theta: Unconstrained, data: Binned, setting: Setting) -> Array:
     """Model probability of each bin, of the shape of `data.frequencies`; sums to 1."""
-    params = from_unconstrained(theta)
+    raw = bin_mass(from_unconstrained(theta), data, setting)
+    return (1.0 - _OUTLIERS) * raw / jnp.sum(raw) + _OUTLIERS / raw.size
+
+
+def bin_mass(params: Params, data: Binned, setting: Setting) -> Array:
+    """What the model expects in each bin, not normalised; linear in the weights."""
     model = getattr(models, setting.model)
     rule = gauss_legendre(setting.nodes)
     if not model.USES_GRADIENT:
-        raw = model.bin_probability(params, data.u_edges, rule=rule)
-    else:
-        raw = data.lattice * model.bin_probability(
-            params,
-            data.u_edges,
-            data.v_edges,
-            rule=rule,
-            gradient=setting.gradient,
-            rounding=data.rounding,
-        )
-    return (1.0 - _OUTLIERS) * raw / jnp.sum(raw) + _OUTLIERS / raw.size
+        return model.bin_probability(params, data.u_edges, rule=rule)
+    return data.lattice * model.bin_probability(
+        params,
+        data.u_edges,
+        data.v_edges,
+        rule=rule,
+        gradient=setting.gradient,
+        rounding=data.rounding,
+    )
 
 
 @partial(jax.jit, static_argnames="setting")
@@ -105,13 +113,15 @@ def assess(
 
 @partial(jax.jit, static_argnames="setting")
 def score(theta: Unconstrained, data: Binned, setting: Setting) -> tuple[Array, Array]:
-    """Bin probabilities, and the derivative (p, bins...) of their logs by each parameter."""
+    """Bin probabilities, and the derivative (f, bins...) of their logs by each free parameter."""
     flat, rebuild = ravel_pytree(theta)
 
     def probability(x: Array) -> Array:
         return bin_probability(rebuild(x), data, setting)
 
     basis = jnp.eye(flat.size, dtype=flat.dtype)
+    if setting.free is not None:
+        basis = basis[np.array(setting.free)]
     value, slope = jax.vmap(
         lambda direction: jax.jvp(probability, (flat,), (direction,)), out_axes=(None, 0)
     )(basis)
@@ -137,8 +147,13 @@ def maximise(
     `tolerance` is the predicted gain per voxel below which no further step is worth taking. The
     first step only evaluates the start: with `max_steps` = 1 the outcome tells of it.
     """
-    flat, rebuild = ravel_pytree(start)
-    size = flat.size
+    whole, unravel = ravel_pytree(start)
+    free = np.arange(whole.size) if setting.free is None else np.array(setting.free)
+    flat, size = whole[free], free.size
+    prior = Prior(prior.mean[free], prior.precision[free])
+
+    def rebuild(x: Array) -> Unconstrained:
+        return unravel(whole.at[free].set(x))
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
         probability, slopes = score(rebuild(x), data, setting)

@@ -8,7 +8,7 @@ _LENGTHS = frozenset({"resolution_10_90"})
 _GREY = ("intensity_", "noise_std")
 
 
-def value_columns(phases: int, noise: str) -> tuple[str, ...]:
+def value_columns(phases: int, noise: str, interface: str = "curved") -> tuple[str, ...]:
     """Names of the fitted quantities of BIMM-2D, those of `fit.json` in the singular, in order.
 
     >>> value_columns(2, "shared")[:4]
@@ -27,14 +27,14 @@ def value_columns(phases: int, noise: str) -> tuple[str, ...]:
         "interface_halfwidth",
         *(f"interior_weight_{i}" for i in each),
         *(f"interface_weight_{pair}" for pair in pairs),
-        *(f"interface_tilt_{pair}" for pair in pairs),
-        *(f"interface_bend_{pair}" for pair in pairs),
+        *(f"interface_tilt_{pair}" for pair in pairs if interface == "curved"),
+        *(f"interface_bend_{pair}" for pair in pairs if interface == "curved"),
     )
 
 
-def all_columns(phases: int, noise: str) -> dict[str, str]:
+def all_columns(phases: int, noise: str, interface: str = "curved") -> dict[str, str]:
     """Every map and its dtype: quantities, each with its `_stderr`, then what tells of the fit."""
-    values = value_columns(phases, noise)
+    values = value_columns(phases, noise, interface)
     floats = [name for value in values for name in (value, f"{value}_stderr")]
     return {
         **dict.fromkeys((*floats, "goodness_of_fit"), "float32"),
@@ -47,8 +47,8 @@ def all_columns(phases: int, noise: str) -> dict[str, str]:
 def unit_of(column: str, length: str, intensity: str = "grey value") -> str:
     """The unit of a column in words; "" for pure numbers.
 
-    >>> unit_of("interface_area_0-1_stderr", "um"), unit_of("blur_std", "um"), unit_of("flags", "um")
-    ('1/um', 'voxel', '')
+    >>> unit_of("interface_area_0-1_stderr", "um"), unit_of("blur_std", "um")
+    ('1/um', 'voxel')
     """
     if column.startswith("interface_area"):
         return f"1/{length}"

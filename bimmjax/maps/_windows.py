@@ -47,20 +47,23 @@ class Unit:
 class Windows:
     """Windows of `block` voxels at every `stride`, all along (z, y, x), within a volume.
 
-    The first window begins at the volume's first voxel. Voxels beyond the last window that fits
-    belong to none.
+    The first window begins at the volume's first voxel, or at `origin`. Voxels beyond the last
+    window that fits belong to none.
     """
 
     volume_shape: Shape
     block: Shape
     stride: Shape
+    origin: Shape = (0, 0, 0)
 
     @cached_property
     def shape(self) -> Shape:
         """Windows along (z, y, x)."""
         z, y, x = (
-            (n - b) // s + 1
-            for n, b, s in zip(self.volume_shape, self.block, self.stride, strict=True)
+            (n - a - b) // s + 1
+            for n, a, b, s in zip(
+                self.volume_shape, self.origin, self.block, self.stride, strict=True
+            )
         )
         return (z, y, x)
 
@@ -103,7 +106,7 @@ class Windows:
 
     def voxel_start(self, window: Sequence[int]) -> Shape:
         """First voxel (z, y, x) of a window."""
-        z, y, x = (int(w) * s for w, s in zip(window, self.stride, strict=True))
+        z, y, x = (a + int(w) * s for a, w, s in zip(self.origin, window, self.stride, strict=True))
         return (z, y, x)
 
 

@@ -116,7 +116,7 @@ def _count(
     total = np.zeros(size * INTENSITY_BINS * GRADIENT_BINS, np.int64)
     done = 0
     waited = 0.0
-    binning = _Binning.of(grid, volume.dtype)
+    binning = Binning.of(grid, volume.dtype)
     voxels = int(np.prod(inner))
     blocks = stream(volume, suggest_block(volume, _BLOCK_VOXELS), halo=1)
     while True:
@@ -147,7 +147,7 @@ def _count(
 
 
 @dataclass(frozen=True)
-class _Binning:
+class Binning:
     """How grey values become bin numbers: a table for integers up to 16 bits, else a line.
 
     The line comes after `scale`: 1, but in units so large or small that squares of gradients
@@ -162,7 +162,7 @@ class _Binning:
     per_gradient: float
 
     @classmethod
-    def of(cls, grid: Grid, dtype: np.dtype) -> _Binning:
+    def of(cls, grid: Grid, dtype: np.dtype) -> Binning:
         width = float(grid.u_edges[1] - grid.u_edges[0])
         table, lowest = None, 0
         scale = 1.0 if _SANE < width < 1.0 / _SANE else 2.0 ** -np.rint(np.log2(width))
@@ -182,8 +182,20 @@ class _Binning:
             (grid.v_edges.size - 1) / float(grid.v_edges[-1] * scale),
         )
 
-    def count(self, data: np.ndarray, offsets: tuple[np.ndarray, ...], cells: int) -> Array:
-        """Counts (cells * n_u * n_v,) int32 of one block with its halo."""
+    def count(
+        self,
+        data: np.ndarray,
+        offsets: tuple[np.ndarray, ...],
+        cells: int,
+        *,
+        join: int = 1,
+        keep: np.ndarray | None = None,
+    ) -> Array:
+        """Counts (cells * n_u * n_v,) int32 of one block with its halo.
+
+        A voxel's cell is the sum of the offsets of its z, y and x. `join` bins along each axis
+        are counted as one. `keep` (of the shape of the block without halo) leaves voxels out.
+        """
         if data.dtype.kind == "b":
             data = data.view(np.uint8)
         origin = self.origin
@@ -197,17 +209,19 @@ class _Binning:
         cell_numbers = [jnp.asarray(offset, jnp.int32) for offset in offsets]
         line = jnp.asarray([origin, self.per_value, self.per_gradient], jnp.float32)
         table = None if self.table is None else jnp.asarray(self.table)
-        return _count_block(data, cell_numbers, table, self.lowest, line, cells)
+        return _count_block(data, cell_numbers, table, self.lowest, line, keep, cells, join)
 
 
-@partial(jax.jit, static_argnames=("cells",))
+@partial(jax.jit, static_argnames=("cells", "join"))
 def _count_block(
     data: Array,
     offsets: list[Array],
     table: Array | None,
     lowest: int,
     line: Array,
+    kept: Array | None,
     cells: int,
+    join: int,
 ) -> Array:
     inner = data[1:-1, 1:-1, 1:-1]
     v = gradient_magnitude(data)
@@ -219,8 +233,11 @@ def _count_block(
     else:
         u_bin = table[inner.astype(jnp.int32) - lowest]
         keep = True
+    if kept is not None:
+        keep = keep & kept
     cell = offsets[0][:, None, None] + offsets[1][:, None] + offsets[2]
-    number = (cell * INTENSITY_BINS + u_bin) * GRADIENT_BINS + v_bin
-    size = cells * INTENSITY_BINS * GRADIENT_BINS
+    rows, columns = INTENSITY_BINS // join, GRADIENT_BINS // join
+    number = (cell * rows + u_bin // join) * columns + v_bin // join
+    size = cells * rows * columns
     number = jnp.where(keep, number, size)
     return jnp.zeros(size, jnp.int32).at[number.ravel()].add(1, mode="drop")

@@ -34,6 +34,7 @@ def open_volume(
     unit: str | None = None,
     dataset: str | None = None,
     dtype: npt.DTypeLike | None = None,
+    fill_missing: bool = True,
 ) -> Volume:
     """Open a 3D volume lazily: nothing but headers is read.
 
@@ -53,6 +54,9 @@ def open_volume(
         `"scan.h5::/entry/data"` says the same in one string.
     dtype : dtype, optional
         Sample type of a `.raw` or `.vol` file whose name does not tell it.
+    fill_missing : bool
+        Whether a chunk that a chunked format lacks reads as its fill value, as the formats have
+        it; else reading it is an error, which tells lost files from empty space.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def open_volume(
     if isinstance(source, Volume):
         volume = source
     elif isinstance(source, str | os.PathLike):
-        volume = _open_path(os.fspath(source), dataset, dtype)
+        volume = _open_path(os.fspath(source), dataset, dtype, fill_missing)
     else:
         if dataset is not None or dtype is not None:
             raise InputError("dataset, dtype: want a path as source, not an array")
@@ -94,22 +98,26 @@ def open_volume(
     return replace(volume, spacing=size, unit=short)
 
 
-def _open_path(text: str, dataset: str | None, dtype: npt.DTypeLike | None) -> Volume:
+def _open_path(
+    text: str, dataset: str | None, dtype: npt.DTypeLike | None, fill_missing: bool
+) -> Volume:
     if "::" in text and not Path(text).exists():
         text, _, inside = text.partition("::")
         if dataset is not None and dataset.strip("/") != inside.strip("/"):
             raise InputError(f"dataset: got {dataset!r} and {inside!r} in the path, wants one")
         dataset = inside or None
-    volume = _open_by_format(text, dataset, dtype)
+    volume = _open_by_format(text, dataset, dtype, fill_missing)
     return replace(volume, reader=guarded(volume.reader, text))
 
 
-def _open_by_format(text: str, dataset: str | None, dtype: npt.DTypeLike | None) -> Volume:
+def _open_by_format(
+    text: str, dataset: str | None, dtype: npt.DTypeLike | None, fill_missing: bool
+) -> Volume:
     if "://" in text:
         from bimmjax.volumes._zarr import open_chunked
 
         _refuse(text, dtype=dtype)
-        return open_chunked(text, dataset)
+        return open_chunked(text, dataset, fill_missing=fill_missing)
     path = Path(text)
     try:
         exists, folder = path.exists(), path.is_dir()
@@ -121,7 +129,7 @@ def _open_by_format(text: str, dataset: str | None, dtype: npt.DTypeLike | None)
         raise InputError(f"source: got {text}, which you may not read; wants a readable path")
     if folder:
         _refuse(text, dtype=dtype)
-        return _open_folder(path, dataset)
+        return _open_folder(path, dataset, fill_missing)
     kind = _kind_of_file(path)
     if kind != "raw":
         _refuse(text, dtype=dtype)
@@ -154,15 +162,15 @@ def _open_by_format(text: str, dataset: str | None, dtype: npt.DTypeLike | None)
     raise InputError(f"source: got {text} of unknown format; wants {'; '.join(FORMATS)}")
 
 
-def _open_folder(path: Path, dataset: str | None) -> Volume:
+def _open_folder(path: Path, dataset: str | None, fill_missing: bool) -> Volume:
     from bimmjax.volumes._tiff import is_tiff, open_folder
     from bimmjax.volumes._zarr import is_chunked, open_chunked
 
     # A dataset without metadata around it (an N5 array in a plain folder) is found from within.
     if is_chunked(path) or path.suffix.lower() == ".n5":
-        return open_chunked(path, dataset)
+        return open_chunked(path, dataset, fill_missing=fill_missing)
     if dataset is not None and is_chunked(path / dataset.strip("/")):
-        return open_chunked(path / dataset.strip("/"))
+        return open_chunked(path / dataset.strip("/"), fill_missing=fill_missing)
     files = [f for f in path.iterdir() if is_tiff(f) and not f.name.startswith(".")]
     if files:
         _refuse(str(path), dataset=dataset)

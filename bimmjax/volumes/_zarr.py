@@ -25,7 +25,9 @@ def is_chunked(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in _MARKS)
 
 
-def open_chunked(location: str | Path, dataset: str | None = None) -> Volume:
+def open_chunked(
+    location: str | Path, dataset: str | None = None, *, fill_missing: bool = True
+) -> Volume:
     """A lazy volume from a folder or a URL (`gs://`, `s3://`, `http(s)://`, `file://`).
 
     Parameters
@@ -35,13 +37,15 @@ def open_chunked(location: str | Path, dataset: str | None = None) -> Volume:
     dataset : str, optional
         The array's path within the group (such as "1", the second level of an image pyramid), or
         the scale's key for precomputed. By default level 0, or the only 3D array there is.
+    fill_missing : bool
+        Whether a chunk that does not exist reads as the fill value; else it is an error to read.
 
     Raises
     ------
     InputError
         Not one of the formats, several candidates, or not a 3D array of grey values.
     """
-    node = _Node(location)
+    node = _Node(location, fill_missing)
     if (info := node.json("info")) is not None and "scales" in info:
         return _open_precomputed(node, info, dataset)
     if node.json("zarr.json") is None and node.json(".zarray") is None:
@@ -54,9 +58,10 @@ def open_chunked(location: str | Path, dataset: str | None = None) -> Volume:
 class _Node:
     """A folder in a key-value store: its metadata files, its sub-folders, its array."""
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, fill_missing: bool = True) -> None:
         import tensorstore as ts
 
+        self.fill_missing = fill_missing
         self.local = None if "://" in str(location) else Path(location)
         self.location = str(location).rstrip("/")
         self.name = self.location.rsplit("/", 1)[-1]
@@ -87,8 +92,8 @@ class _Node:
 
     def child(self, path: str) -> _Node:
         if self.local is not None:
-            return _Node(self.local / path.strip("/"))
-        return _Node(f"{self.location}/{path.strip('/')}")
+            return _Node(self.local / path.strip("/"), self.fill_missing)
+        return _Node(f"{self.location}/{path.strip('/')}", self.fill_missing)
 
     def children(self) -> list[str]:
         """Names of the sub-folders; only local ones can be listed without reading every key."""
@@ -120,7 +125,13 @@ class _Node:
         )
         try:
             store = ts.open(
-                {"driver": driver, "kvstore": self.kvstore, "recheck_cached_data": "open", **spec},
+                {
+                    "driver": driver,
+                    "kvstore": self.kvstore,
+                    "recheck_cached_data": "open",
+                    "fill_missing_data_reads": self.fill_missing,
+                    **spec,
+                },
                 read=True,
                 open=True,
                 context=context,

@@ -1,0 +1,108 @@
+"""The global fit that local fits are centred on, from a sample of the volume if it is large."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax._core.clock import timed
+from bimmjax.fitting import Fit
+from bimmjax.fitting._fit import check_levels, described
+from bimmjax.fitting._histogram_fit import fit_histogram
+from bimmjax.maps._counting import window_counts
+from bimmjax.maps._source import Source
+from bimmjax.maps._windows import Unit, Windows
+from bimmjax.models import Params
+from bimmjax.volumes import Grid, JointHistogram, Volume
+from bimmjax.volumes._grid import choose_grid
+
+# A 256³ volume is fitted whole; of larger ones as many voxels tell all that is asked here.
+_VOXELS = 2**24
+_EDGE = 64
+_MOST_BLOCKS = 2048
+
+
+def global_grid(source: Source) -> Grid:
+    """Bins for the voxels that count."""
+    return choose_grid(_filled(source))
+
+
+def fit_sample(
+    source: Source,
+    grid: Grid,
+    phases: int,
+    *,
+    gradient: str,
+    noise: str,
+    interface: str,
+    start: Params | None = None,
+) -> Fit:
+    """BIMM-2D fitted to blocks spread over the volume: all of it up to 2²⁴ voxels.
+
+    Raises
+    ------
+    InputError
+        If the mask or damage leaves nothing, or the volume holds too few grey values.
+    """
+    with timed() as counting:
+        histogram = _sample(source, grid)
+    with timed() as fitting:
+        check_levels(histogram, phases)
+        best = fit_histogram(
+            histogram,
+            phases,
+            model="bimm2d",
+            gradient=gradient,
+            noise=noise,
+            interface=interface,
+            start=start,
+        )
+    seconds = {"histogram": counting.total, "compile": fitting.compiling, "fit": fitting.total}
+    return described(best, histogram, source.volume, noise=noise, seconds=seconds)
+
+
+def _sample(source: Source, grid: Grid) -> JointHistogram:
+    edges = [n // max(n // _EDGE, 1) for n in source.volume.shape]
+    block = (edges[0], edges[1], edges[2])
+    windows = Windows(source.volume.shape, block, block)
+    # Multiples of the golden ratio spread evenly, however many of them are taken.
+    ranks = (0.5 + 0.6180339887 * np.arange(min(windows.count, _MOST_BLOCKS))) % 1.0
+    order = dict.fromkeys((ranks * windows.count).astype(int).tolist())
+    if windows.count * int(np.prod(block)) <= _VOXELS:
+        order = dict.fromkeys(range(windows.count))
+    units = (
+        Unit((int(z), int(y), int(x)), (1, 1, 1))
+        for z, y, x in (np.unravel_index(i, windows.shape) for i in order)
+    )
+    cells, voxels, possible = [], 0, 0
+    before = time.perf_counter()
+    for found in window_counts(source, grid, windows, units, join=1):
+        cells.append(found.counts[0].astype(np.int64))
+        voxels += int(cells[-1].sum())
+        possible += int(found.possible[0])
+        if voxels >= _VOXELS:
+            break
+    if voxels == 0:
+        raise InputError("volume: got no voxel to count (mask, NaN or damage), wants grey values")
+    counts = np.stack(cells)[:, None, None]
+    return JointHistogram(counts, grid, possible - voxels, time.perf_counter() - before)
+
+
+def _filled(source: Source) -> Volume:
+    """The volume with a usual grey value outside the mask, so that bins suit what is inside."""
+    mask = source.mask
+    if mask is None:
+        return source.volume
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        data, inside = source.volume.read(z, y, x), mask.read(z, y, x) != 0
+        if inside.any():
+            kept[0] = data[inside][inside.sum() // 2]
+        data[~inside] = kept[0]
+        return data
+
+    kept = [np.zeros((), source.volume.dtype)]
+    return replace(source.volume, reader=read)
