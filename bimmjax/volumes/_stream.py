@@ -108,23 +108,31 @@ def check_block_shape(block_shape: Sequence[int], name: str = "block_shape") -> 
 def _blocks(
     volume: Volume, core: Shape, halo: int, threads: int, ahead: int
 ) -> Generator[Block, None, None]:
-    def read(start: Shape) -> Block:
+    def read(start: Shape, place: list[Block]) -> None:
         stop = [min(s + c, n - halo) for s, c, n in zip(start, core, volume.shape, strict=True)]
         box = [slice(s - halo, e + halo) for s, e in zip(start, stop, strict=True)]
         size = tuple(e - s for s, e in zip(start, stop, strict=True))
-        return Block(start, (size[0], size[1], size[2]), volume.read(box[0], box[1], box[2]))
+        data = volume.read(box[0], box[1], box[2])
+        # Not returned: a thread holds on to what it returned until it gets to run again.
+        place.append(Block(start, (size[0], size[1], size[2]), data))
+
+    def submit(start: Shape) -> tuple[Future[None], list[Block]]:
+        place: list[Block] = []
+        return pool.submit(read, start, place), place
 
     zs, ys, xs = (range(halo, n - halo, c) for n, c in zip(volume.shape, core, strict=True))
     starts = itertools.product(zs, ys, xs)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="bimmjax-read")
-    waiting: deque[Future[Block]] = deque()
+    waiting: deque[tuple[Future[None], list[Block]]] = deque()
     try:
         for start in itertools.islice(starts, ahead + threads):
-            waiting.append(pool.submit(read, start))
+            waiting.append(submit(start))
         while waiting:
-            block = waiting.popleft().result()
+            future, place = waiting.popleft()
+            future.result()
+            block = place.pop()
             for start in itertools.islice(starts, 1):
-                waiting.append(pool.submit(read, start))
+                waiting.append(submit(start))
             yield block
             del block  # or the old block would outlive its turn while the next one is awaited
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,10 +53,8 @@ def test_starting_is_cheap():
         "heavy = {'jax', 'numpy', 'matplotlib', 'scipy', 'tensorstore'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    before = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - before < 5.0
 
 
 def test_the_module_is_the_command(tiff: Path):
