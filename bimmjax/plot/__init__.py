@@ -1,6 +1,10 @@
-"""Pictures of a volume and of its fit: matplotlib figures, made without any global state."""
+"""Pictures of volumes, fits and maps: matplotlib figures, made without any global state."""
 
 from bimmjax.plot._edge import edge as edge
 from bimmjax.plot._intensity import intensity as intensity
 from bimmjax.plot._joint import joint as joint
+from bimmjax.plot._maps import map_flags as map_flags
+from bimmjax.plot._maps import map_slices as map_slices
+from bimmjax.plot._maps_curves import map_histograms as map_histograms
+from bimmjax.plot._maps_curves import map_series as map_series
 from bimmjax.plot._slices import slices as slices

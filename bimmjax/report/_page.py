@@ -1,72 +1,18 @@
-"""The report as one HTML page: no script, nothing to load, for screens of any width."""
+"""The report of a fit as one HTML page."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from datetime import datetime
 from html import escape
-from importlib import resources
-from string import Template
 
 from bimmjax import __version__
 from bimmjax.fitting import Fit
 from bimmjax.plot._labels import MODEL_NAMES, length_name
+from bimmjax.report._html import document, picture, section, table, verdict_box, warnings_box
 from bimmjax.report._rows import Row, parameter_rows, property_rows
 from bimmjax.report._verdict import verdict
 from bimmjax.volumes import Volume
-
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-$style
-</style>
-</head>
-<body>
-<main>
-<header>
-<h1>$title</h1>
-<p class="facts">$facts</p>
-</header>
-<section class="verdict $level" aria-label="Verdict">
-<h2>$headline</h2>
-<p>$words</p>
-</section>
-$warnings
-<section>
-<h2>What was found</h2>
-$properties
-<p class="note">$intervals</p>
-</section>
-<section>
-<h2>Pictures</h2>
-$pictures
-</section>
-<section>
-<h2>The model's parameters</h2>
-<p>$model</p>
-$parameters
-</section>
-<section>
-<h2>How it was made</h2>
-$origin
-</section>
-<section>
-<h2>How to cite</h2>
-<p>The method: E. O. Brenne, V. A. Dahl and P. S. Jørgensen, <cite>A Physical Model for
-Microstructural Characterization and Segmentation of 3D Tomography Data</cite>, 2021,
-arXiv:2009.07218.</p>
-<p>The software: bimmjax $version; its <code>CITATION.cff</code> has the entry.</p>
-</section>
-</main>
-</body>
-</html>
-""")
 
 _CAPTIONS = {
     "slices": (
@@ -111,6 +57,7 @@ _INTERVALS = (
     "volume is one sample; use it to compare samples. Neither knows of a wrong model, so read "
     "the verdict first."
 )
+_NO_INTERVALS = "No intervals were asked for (<code>--intervals</code> works them out)."
 
 
 def page(fit: Fit, volume: Volume, pictures: Mapping[str, bytes], *, command: str = "") -> str:
@@ -127,26 +74,31 @@ def page(fit: Fit, volume: Volume, pictures: Mapping[str, bytes], *, command: st
     """
     said = verdict(fit)
     phases = f"{fit.phases} phase{'s' if fit.phases > 1 else ''}"
-    return _PAGE.substitute(
-        title=escape(f"{volume.name}: {phases}"),
-        style=resources.files("bimmjax.report").joinpath("style.css").read_text("utf-8").strip(),
-        facts=_facts(fit, volume),
-        level=said.level,
-        headline=escape(said.headline),
-        words=escape(said.words),
-        warnings=_warnings(fit.warnings),
-        properties=_table(property_rows(fit)),
-        intervals=_INTERVALS
-        if fit.confidence or fit.sampling
-        else "No intervals were asked for (<code>--intervals</code> works them out).",
-        pictures="\n".join(
-            _picture(name, pictures[name]) for name in _CAPTIONS if name in pictures
+    intervals = _INTERVALS if fit.confidence or fit.sampling else _NO_INTERVALS
+    body = [
+        verdict_box(said.level, said.headline, said.words),
+        warnings_box(fit.warnings),
+        section(
+            "What was found",
+            _table(property_rows(fit)),
+            f'<p class="note">{intervals}</p>',
         ),
-        model=f"{MODEL_NAMES[fit.model]}: {_MODELS[fit.model]}.",
-        parameters=_table(parameter_rows(fit)),
-        origin=_origin(fit, command),
-        version=escape(__version__),
-    )
+        section(
+            "Pictures",
+            *(
+                picture(name, *_CAPTIONS[name], pictures[name])
+                for name in _CAPTIONS
+                if name in pictures
+            ),
+        ),
+        section(
+            "The model's parameters",
+            f"<p>{MODEL_NAMES[fit.model]}: {_MODELS[fit.model]}.</p>",
+            _table(parameter_rows(fit)),
+        ),
+        section("How it was made", _origin(fit, command)),
+    ]
+    return document(f"{volume.name}: {phases}", _facts(fit, volume), "\n".join(body))
 
 
 def _facts(fit: Fit, volume: Volume) -> str:
@@ -159,56 +111,24 @@ def _facts(fit: Fit, volume: Volume) -> str:
         sides = next(iter(size)) if len(size) == 1 else " × ".join(f"{s:g}" for s in volume.spacing)
         parts.append(f"voxel size {sides} {length_name(volume.unit)}")
     parts.append(f"{fit.voxels:,} voxels counted")
-    return escape(" · ".join(parts))
-
-
-def _warnings(warnings: tuple[str, ...]) -> str:
-    if not warnings:
-        return ""
-    items = "\n".join(f"<li>{escape(text)}</li>" for text in warnings)
-    heading = "One warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
-    return (
-        f'<section class="warnings" aria-label="Warnings">\n<h2>{heading}</h2>\n'
-        f"<ul>\n{items}\n</ul>\n</section>"
-    )
+    return " · ".join(parts)
 
 
 def _table(rows: list[Row]) -> str:
     both = any(row.confidence or row.sampling for row in rows)
-    heads = ["", "Value", *(["This volume, 95 %", "The material, 95 %"] if both else []), "Meaning"]
-    lines = ["<table>", "<thead><tr>"]
-    lines += [f'<th scope="col">{head}</th>' for head in heads]
-    lines += ["</tr></thead>", "<tbody>"]
+    intervals = ["This volume, 95 %", "The material, 95 %"] if both else []
+    heads = [
+        ("", ""),
+        ("Value", "value"),
+        *((name, "interval") for name in intervals),
+        ("Meaning", "meaning"),
+    ]
+    lines = []
     for row in rows:
+        told = [row.confidence or "–", row.sampling or "–"] if both else []
         value = f"<b>{escape(row.value)}</b>&nbsp;{escape(row.unit)}"
-        cells = [("Value", value)]
-        if both:
-            cells.append(("This volume, 95 %", escape(row.confidence or "–")))
-            cells.append(("The material, 95 %", escape(row.sampling or "–")))
-        cells.append(("Meaning", escape(row.meaning)))
-        body = "".join(
-            f'<td class="{_CLASSES[head]}" data-name="{head}">{text}</td>' for head, text in cells
-        )
-        lines.append(f'<tr><th scope="row">{escape(row.name)}</th>{body}</tr>')
-    return "\n".join([*lines, "</tbody>", "</table>"])
-
-
-_CLASSES = {
-    "Value": "value",
-    "This volume, 95 %": "interval",
-    "The material, 95 %": "interval",
-    "Meaning": "meaning",
-}
-
-
-def _picture(name: str, png: bytes) -> str:
-    heading, caption = _CAPTIONS[name]
-    data = base64.b64encode(png).decode("ascii")
-    return (
-        f'<figure id="{name}">\n<h3>{heading}</h3>\n'
-        f'<div class="picture"><img alt="{escape(heading)}" src="data:image/png;base64,{data}">'
-        f"</div>\n<figcaption>{caption}</figcaption>\n</figure>"
-    )
+        lines.append([escape(row.name), value, *map(escape, told), escape(row.meaning)])
+    return table(heads, lines)
 
 
 def _origin(fit: Fit, command: str) -> str:
