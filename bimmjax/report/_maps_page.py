@@ -201,7 +201,7 @@ def _verdict(view: View) -> tuple[str, str, str]:
     if not usable:
         return "poor", "No block can be used", "The flags below tell why."
     words = "No block is flagged." if not flagged else (
-        f"{flagged:,} {'carries' if flagged == 1 else 'carry'} a flag "
+        f"{flagged:,} {'block carries' if flagged == 1 else 'blocks carry'} a flag "
         f"({percent(flagged, total)}), {total - usable:,} of them one that forbids use; "
         "what the flags mean stands below."
     )  # fmt: skip
@@ -242,6 +242,11 @@ def _quantities(view: View) -> Iterator[str]:
     yield _quantity_table(view, main)
     borrowed = _BORROWED if view.usable.any() else ""
     yield f'<p class="note">{_SPREAD}{borrowed}</p>'
+    if view.series:
+        yield (
+            '<p class="note">All times together, so a change with time is part of the spread; '
+            "of the whole volumes the first and the last are told.</p>"
+        )
     if view.maps.store.identity.get("errors") is False:
         yield (
             '<p class="note">The standard errors were not calibrated: they may be too small.</p>'

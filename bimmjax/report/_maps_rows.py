@@ -154,7 +154,7 @@ def _variation(found: Spread, beyond: str) -> str:
     """Whether the blocks differ by more than their errors, in words."""
     if found.real is None:
         return "no standard errors to compare with" if found.blocks > 1 else _DASH
-    ratio = f"{found.ratio:.2g}" if found.ratio < 10 else f"{found.ratio:,.0f}"
+    ratio = f"{found.ratio:#.2g}" if found.ratio < 10 else f"{found.ratio:,.0f}"
     if found.real:
         return f"real: ± {beyond} beyond the errors (variance {ratio} × theirs)"
     return f"no more than the errors (variance {ratio} × theirs)"

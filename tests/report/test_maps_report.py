@@ -175,7 +175,7 @@ def test_the_page_needs_nothing_else_and_tells_all(tmp_path: Path):
         "120 blocks of 16³ voxels",
         "voxel size 0.5 µm",
         "117 of 120 blocks can be used",
-        "9 carry a flag",
+        "9 blocks carry a flag",
         "Fit of the whole volume: Grey values are <clipped>.",
         "open_maps('A&B.zarr')",
         "maps.layers()",
