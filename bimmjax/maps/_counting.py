@@ -78,11 +78,11 @@ def _count_units(
             )
         ]
         fresh = first[0]
-        if before is not None and list(before.start[1:]) == first[1:]:
+        if before is not None and _goes_on(before, first, last):
             fresh = min(max(before.start[0] + len(before.counts), first[0]), last[0])
         cells = _count_cells(source, binning, windows, (fresh, *first[1:]), last, join, bins)
         if before is not None and fresh > first[0]:
-            kept = slice(first[0] - before.start[0], None)
+            kept = slice(first[0] - before.start[0], fresh - before.start[0])
             cells = _Cells(
                 (first[0], *cells.start[1:]),
                 np.concatenate([before.counts[kept], cells.counts]),
@@ -99,6 +99,16 @@ def _count_units(
             _possible(windows, unit).ravel(),
             damaged.ravel() > 0,
         )
+
+
+def _goes_on(before: _Cells, first: list[int], last: list[int]) -> bool:
+    """Whether cells `first` to `last` begin within those before, or after them, in one strip."""
+    across = tuple(b - a for a, b in zip(first[1:], last[1:], strict=True))
+    return (
+        before.start[0] <= first[0]
+        and before.start[1:] == tuple(first[1:])
+        and before.counts.shape[1:3] == across
+    )
 
 
 def _count_cells(

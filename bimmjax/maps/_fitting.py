@@ -27,7 +27,7 @@ _SINGULAR = {
 
 
 class Fitter:
-    """Fits batches of at most `size` histograms around one global fit.
+    """Fits histograms around one global fit, `size` at a time.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class Fitter:
     spacing : float
         Edge of a voxel.
     size : int
-        Most histograms of a call. Every call is padded to it, so that one compiled code serves
-        all and a block's numbers do not depend on its company.
+        Histograms of a batch. Every batch is padded to it, so that one compiled code serves all
+        and a block's numbers do not depend on its company.
     """
 
     def __init__(self, local: Local, params: Params, spacing: float, size: int) -> None:
@@ -68,6 +68,17 @@ class Fitter:
 
         starts (n, p) : flat unconstrained parameters; those of the global fit by default.
         """
+        firsts = range(0, max(len(counts), 1), self._size)
+        parts = [
+            self._batch(
+                counts[first : first + self._size],
+                None if starts is None else starts[first : first + self._size],
+            )
+            for first in firsts
+        ]
+        return parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    def _batch(self, counts: np.ndarray, starts: np.ndarray | None) -> BlockFits:
         n = len(counts)
         padded = np.zeros((self._size, *counts.shape[1:]), np.int32)
         padded[:n] = counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bimmjax.fitting._fit import check_levels, described
 from bimmjax.fitting._histogram_fit import fit_histogram
 from bimmjax.maps._counting import window_counts
 from bimmjax.maps._source import Source
-from bimmjax.maps._windows import Unit, Windows
+from bimmjax.maps._windows import Shape, Unit, Windows
 from bimmjax.models import Params
 from bimmjax.volumes import Grid, JointHistogram, Volume
 from bimmjax.volumes._grid import choose_grid
@@ -23,6 +24,7 @@ from bimmjax.volumes._grid import choose_grid
 _VOXELS = 2**24
 _EDGE = 64
 _MOST_BLOCKS = 2048
+_NOTHING = "volume: got no voxel to count (mask, NaN or damage), wants grey values"
 
 
 def global_grid(source: Source) -> Grid:
@@ -65,14 +67,11 @@ def fit_sample(
 
 
 def _sample(source: Source, grid: Grid) -> JointHistogram:
-    edges = [n // max(n // _EDGE, 1) for n in source.volume.shape]
-    block = (edges[0], edges[1], edges[2])
+    block = _sample_block(source.volume)
     windows = Windows(source.volume.shape, block, block)
-    # Multiples of the golden ratio spread evenly, however many of them are taken.
-    ranks = (0.5 + 0.6180339887 * np.arange(min(windows.count, _MOST_BLOCKS))) % 1.0
-    order = dict.fromkeys((ranks * windows.count).astype(int).tolist())
+    order = _spread(windows.count)
     if windows.count * int(np.prod(block)) <= _VOXELS:
-        order = dict.fromkeys(range(windows.count))
+        order = list(range(windows.count))
     units = (
         Unit((int(z), int(y), int(x)), (1, 1, 1))
         for z, y, x in (np.unravel_index(i, windows.shape) for i in order)
@@ -86,23 +85,56 @@ def _sample(source: Source, grid: Grid) -> JointHistogram:
         if voxels >= _VOXELS:
             break
     if voxels == 0:
-        raise InputError("volume: got no voxel to count (mask, NaN or damage), wants grey values")
+        raise InputError(_NOTHING)
     counts = np.stack(cells)[:, None, None]
     return JointHistogram(counts, grid, possible - voxels, time.perf_counter() - before)
 
 
+def _sample_block(volume: Volume) -> Shape:
+    z, y, x = (n // max(n // _EDGE, 1) for n in volume.shape)
+    return (z, y, x)
+
+
+def _spread(count: int) -> list[int]:
+    """Up to `_MOST_BLOCKS` of `count` numbers, spread evenly however many of them are taken."""
+    # Multiples of the golden ratio.
+    ranks = (0.5 + 0.6180339887 * np.arange(min(count, _MOST_BLOCKS))) % 1.0
+    return list(dict.fromkeys((ranks * count).astype(int).tolist()))
+
+
 def _filled(source: Source) -> Volume:
-    """The volume with a usual grey value outside the mask, so that bins suit what is inside."""
-    mask = source.mask
-    if mask is None:
-        return source.volume
+    """The volume with nothing, or a usual grey value, where voxels do not count.
+
+    So the bins suit those that do.
+    """
+    floats = source.volume.dtype.kind == "f"
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        data, inside = source.volume.read(z, y, x), mask.read(z, y, x) != 0
-        if inside.any():
-            kept[0] = data[inside][inside.sum() // 2]
-        data[~inside] = kept[0]
+        data = source.volume.read(z, y, x)
+        good = source.counting((z, y, x))
+        if good is None:
+            return data
+        if floats:
+            data[~good] = np.nan
+            return data
+        if good.any():
+            kept[0] = data[good][good.sum() // 2]
+        data[~good] = _some_value(source) if kept[0] is None else kept[0]
         return data
 
-    kept = [np.zeros((), source.volume.dtype)]
+    kept: list[Any] = [None]
     return replace(source.volume, reader=read)
+
+
+def _some_value(source: Source) -> Any:
+    """A grey value of a voxel that counts."""
+    block = _sample_block(source.volume)
+    windows = Windows(source.volume.shape, block, block)
+    for index in _spread(windows.count):
+        at = [int(i) for i in np.unravel_index(index, windows.shape)]
+        z, y, x = (slice(a, a + n) for a, n in zip(windows.voxel_start(at), block, strict=True))
+        data = source.volume.read(z, y, x)
+        good = source.counting((z, y, x))
+        if good is None or good.any():
+            return data.ravel()[data.size // 2] if good is None else data[good][good.sum() // 2]
+    raise InputError(_NOTHING)

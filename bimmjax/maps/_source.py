@@ -34,6 +34,22 @@ class Source:
     mask: Volume | None
     damaged: list[Box] = field(default_factory=list)
 
+    def counting(self, box: Box) -> np.ndarray | None:
+        """Voxels of a box that was read which are neither masked nor lost; None if all are."""
+        good = None
+        if self.mask is not None:
+            good = self.mask.read(*box) != 0
+        for lost in tuple(self.damaged):
+            inside = [
+                slice(max(s.start - b.start, 0), max(min(s.stop, b.stop) - b.start, 0))
+                for s, b in zip(lost, box, strict=True)
+            ]
+            if all(s.start < s.stop for s in inside):
+                if good is None:
+                    good = np.ones([b.stop - b.start for b in box], bool)
+                good[tuple(inside)] = False
+        return None if good is None or good.all() else good
+
     def usable(self, start: Sequence[int], shape: Sequence[int]) -> np.ndarray | None:
         """Voxels (of a box) that count and whose six neighbours do; None if all do.
 
@@ -41,24 +57,13 @@ class Source:
         """
         low = [max(a - 1, 0) for a in start]
         high = [min(a + n + 1, m) for a, n, m in zip(start, shape, self.volume.shape, strict=True)]
-        good = None
-        if self.mask is not None:
-            z, y, x = (slice(a, b) for a, b in zip(low, high, strict=True))
-            good = self.mask.read(z, y, x) != 0
-        for box in tuple(self.damaged):
-            inside = [
-                slice(max(s.start - a, 0), max(min(s.stop, b) - a, 0))
-                for s, a, b in zip(box, low, high, strict=True)
-            ]
-            if all(s.start < s.stop for s in inside):
-                if good is None:
-                    good = np.ones([b - a for a, b in zip(low, high, strict=True)], bool)
-                good[tuple(inside)] = False
-        if good is None or good.all():
+        good = self.counting(
+            (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+        )
+        if good is None:
             return None
         edge = [
-            (1 - (a - b), c - (a + n) + (1 - (c - (a + n))))
-            for a, b, c, n in zip(start, low, high, shape, strict=True)
+            (1 - (a - b), a + n + 1 - c) for a, b, c, n in zip(start, low, high, shape, strict=True)
         ]
         padded = np.pad(good, edge, constant_values=True)
         core = (slice(1, -1),) * 3

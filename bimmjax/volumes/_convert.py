@@ -204,6 +204,8 @@ def _create(
             "dimension_names": ["z", "y", "x"],
         },
         "create": True,
+        # Else chunks of zeros would be left out, and nobody could tell them from lost ones.
+        "store_data_equal_to_fill_value": True,
     }
     try:
         return ts.open(spec).result()
