@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from bimmjax import fitting, models, properties, sim, volumes
+    from bimmjax import fitting, maps, models, properties, sim, volumes
     from bimmjax._core.checks import InputError
     from bimmjax.fitting import Fit, fit
+    from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
     from bimmjax.volumes import Volume, convert, open_volume
 
@@ -21,23 +22,30 @@ _HOME = {
     "InputError": "bimmjax._core.checks",
     "Fit": "bimmjax.fitting",
     "fit": "bimmjax.fitting",
+    "Maps": "bimmjax.maps",
+    "map_fits": "bimmjax.maps",
+    "open_maps": "bimmjax.maps",
     "Params": "bimmjax.models",
     "Volume": "bimmjax.volumes",
     "convert": "bimmjax.volumes",
     "open_volume": "bimmjax.volumes",
 }
-_SUBPACKAGES = ("fitting", "models", "properties", "sim", "volumes")
+_SUBPACKAGES = ("fitting", "maps", "models", "properties", "sim", "volumes")
 
 __all__ = [
     "Fit",
     "InputError",
+    "Maps",
     "Params",
     "Volume",
     "__version__",
     "convert",
     "fit",
     "fitting",
+    "map_fits",
+    "maps",
     "models",
+    "open_maps",
     "open_volume",
     "properties",
     "sim",

@@ -88,7 +88,7 @@ def descend(
                 u[batch],
                 v[batch],
                 rule=rule,
-                gradient=setting.gradient,  # type: ignore[arg-type]
+                gradient=setting.gradient,
             )
         return -jnp.mean(logs)
 

@@ -7,8 +7,9 @@ Levenberg's damping.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 
 from bimmjax import models
 from bimmjax._core.quadrature import gauss_legendre
+from bimmjax.fitting._slopes import joint_slopes
 from bimmjax.models import Params, Unconstrained, from_unconstrained
 
 # Share of voxels that may lie anywhere: keeps the log finite where the model has no density.
@@ -34,7 +36,7 @@ class Setting(NamedTuple):
     """
 
     model: str
-    gradient: str
+    gradient: Any
     nodes: int
     free: tuple[int, ...] | None = None
 
@@ -80,8 +82,12 @@ class Outcome(NamedTuple):
 
 def bin_probability(theta: Unconstrained, data: Binned, setting: Setting) -> Array:
     """Model probability of each bin, of the shape of `data.frequencies`; sums to 1."""
-    raw = bin_mass(from_unconstrained(theta), data, setting)
-    return (1.0 - _OUTLIERS) * raw / jnp.sum(raw) + _OUTLIERS / raw.size
+    mass = bin_mass(from_unconstrained(theta), data, setting)
+    return _with_outliers(mass / jnp.sum(mass))
+
+
+def _with_outliers(share: Array) -> Array:
+    return (1.0 - _OUTLIERS) * share + _OUTLIERS / share.size
 
 
 def bin_mass(params: Params, data: Binned, setting: Setting) -> Array:
@@ -114,18 +120,39 @@ def assess(
 @partial(jax.jit, static_argnames="setting")
 def score(theta: Unconstrained, data: Binned, setting: Setting) -> tuple[Array, Array]:
     """Bin probabilities, and the derivative (f, bins...) of their logs by each free parameter."""
-    flat, rebuild = ravel_pytree(theta)
+    whole, unravel = ravel_pytree(theta)
+    free = np.arange(whole.size) if setting.free is None else np.array(setting.free)
 
-    def probability(x: Array) -> Array:
-        return bin_probability(rebuild(x), data, setting)
+    def rebuild(x: Array) -> Unconstrained:
+        return unravel(whole.at[free].set(x))
 
-    basis = jnp.eye(flat.size, dtype=flat.dtype)
-    if setting.free is not None:
-        basis = basis[np.array(setting.free)]
-    value, slope = jax.vmap(
-        lambda direction: jax.jvp(probability, (flat,), (direction,)), out_axes=(None, 0)
-    )(basis)
-    return value, slope / value
+    if getattr(models, setting.model).USES_GRADIENT:
+        mass, moved = joint_slopes(
+            whole[free],
+            rebuild,
+            data.u_edges,
+            data.v_edges,
+            data.rounding,
+            gradient=setting.gradient,
+            size=setting.nodes,
+        )
+        mass, moved = mass * data.lattice, moved * data.lattice
+    else:
+        mass, moved = _slopes_one_by_one(
+            lambda x: bin_mass(from_unconstrained(rebuild(x)), data, setting), whole[free]
+        )
+    axes = tuple(range(1, moved.ndim))
+    total = jnp.sum(mass)
+    share = mass / total
+    value = _with_outliers(share)
+    moved = (1.0 - _OUTLIERS) * (moved - share * jnp.sum(moved, axes, keepdims=True)) / total
+    return value, moved / value
+
+
+def _slopes_one_by_one(mass: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
+    return jax.vmap(lambda direction: jax.jvp(mass, (x,), (direction,)), out_axes=(None, 0))(
+        jnp.eye(x.size, dtype=x.dtype)
+    )
 
 
 @partial(jax.jit, static_argnames="setting")

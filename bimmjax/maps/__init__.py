@@ -2,5 +2,6 @@
 
 from bimmjax.maps._flags import MEANING as MEANING
 from bimmjax.maps._flags import Flag as Flag
+from bimmjax.maps._map import map_fits as map_fits
 from bimmjax.maps._maps import Maps as Maps
 from bimmjax.maps._maps import open_maps as open_maps

@@ -116,10 +116,14 @@ def bins_joint(
     `rounding` is the grey-level step of integer data (0 for continuous data): rounding adds
     step²/24 to the variance of each central difference.
     """
-    spread = jnp.sqrt(at.noise_std**2 * (1.0 - correlation) + rounding**2 / 12.0)
-    columns = gradient_bins(v_edges, at.gradient, spread)
+    columns = gradient_bins(v_edges, at.gradient, gradient_spread(at, correlation, rounding))
     rows = normal_bins(u_edges, at.intensity, at.noise_std) * at.weight
     return jnp.matmul(rows, columns.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def gradient_spread(at: Nodes, correlation: Array, rounding: float | Array) -> Array:
+    """S at each node (R,): √2 times the std of one component of the gradient, rounding included."""
+    return jnp.sqrt(at.noise_std**2 * (1.0 - correlation) + rounding**2 / 12.0)
 
 
 def sample_positions(

@@ -1,0 +1,458 @@
+"""One call from a volume, or a series of volumes, to parameter maps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bimmjax._core.checks import InputError, choice, whole_number
+from bimmjax.fitting import Fit
+from bimmjax.fitting._fit import MAX_PHASES, check_cubic
+from bimmjax.fitting._local import FREE, BlockFits, local_model
+from bimmjax.fitting._result import params_of
+from bimmjax.fitting._verdict import POOR_FIT
+from bimmjax.maps._calibration import UNCALIBRATED, Calibration, calibrate
+from bimmjax.maps._columns import all_columns
+from bimmjax.maps._counting import UnitCounts, window_counts
+from bimmjax.maps._fitting import Fitter
+from bimmjax.maps._flags import Flag
+from bimmjax.maps._global import fit_sample, global_grid
+from bimmjax.maps._maps import Maps, open_maps
+from bimmjax.maps._processes import Team, current_team, share
+from bimmjax.maps._source import Source, open_source
+from bimmjax.maps._store import MapStore
+from bimmjax.maps._windows import Unit, Windows, windows_of
+from bimmjax.models import Params
+from bimmjax.volumes import Grid
+
+_LEAST_SHARE = 0.5
+_LEAST_VOXELS = 200
+_ABSENT = 1e-3
+_LEAST_TOLD = 0.5
+
+Progress = Callable[[int, int], object]
+
+
+def map_fits(
+    volume: Any,
+    phases: int = 2,
+    *,
+    block: int | Sequence[int] = 64,
+    stride: int | Sequence[int] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    free: Literal["weights", "weights,blur,noise", "all"] = "all",
+    noise: Literal["shared", "per_phase"] = "shared",
+    gradient: Literal["central_difference", "plain"] = "central_difference",
+    interface: Literal["curved", "flat"] = "curved",
+    mask: Any = None,
+    start: Fit | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    errors: bool = True,
+    times: Sequence[float] | None = None,
+    spacing: Any = None,
+    unit: str | None = None,
+    dataset: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Maps:
+    """Fit BIMM-2D to every block of a volume: maps of porosity, area, blur, noise and the rest.
+
+    First one fit of the whole (of 2²⁴ voxels spread over it, where there are more), then a fit of
+    each block, with a prior around the first. The volume streams through once, memory stays
+    bounded, and the blocks are spread over all devices of the host. With `out`, what is done
+    is kept: the same call again goes on after an interruption, and several processes
+    (`jax.distributed`) share the work.
+
+    Parameters
+    ----------
+    volume : path, array, Volume, or a list of them
+        (z, y, x), cubic voxels. A list is a time series of volumes of one shape: each
+        starts from the fits of the one before.
+    phases : int
+        2 to 8.
+    block, stride : int or three
+        Edges of the blocks, and the steps between them, voxels. Blocks overlap if the stride is
+        smaller; by default it is the block.
+    out : path, optional
+        Folder (a zarr group) to write; in memory if None.
+    free : str
+        What may differ from block to block: "weights" (fractions and areas), "weights,blur,noise"
+        or "all" (default). The rest is that of the global fit.
+    noise, gradient, interface : str
+        As for `fit`.
+    mask : volume or list of volumes, optional
+        Of the shape of the volume; only voxels where it, and their six neighbours where it, are
+        not 0 count.
+    start : Fit, dict or path of fit.json, optional
+        A BIMM-2D fit to take as the global one.
+    errors : bool
+        Calibrate the standard errors on a stand-in volume of known truth (some seconds).
+    times : sequence of float, optional
+        One per volume of a series; 0, 1, 2, ... if not given.
+    spacing, unit, dataset, dtype
+        As in `open_volume`.
+    seed : int
+        Of the stand-in.
+    overwrite : bool
+        Replace the maps in `out` instead of going on with them.
+    progress : callable, optional
+        Called with (fits done, fits in all).
+
+    Returns
+    -------
+    Maps
+
+    Raises
+    ------
+    InputError
+        Bad arguments, an unsuitable volume, or maps in `out` that were made with other options.
+
+    Examples
+    --------
+    >>> import jax, bimmjax
+    >>> from bimmjax import sim
+    >>> made = sim.artificial_volume(
+    ...     jax.random.key(0), (48, 48, 48), blur_std=1.0, feature_length=6.0, with_area=False
+    ... )
+    >>> maps = bimmjax.map_fits(made.image, block=24, errors=False)
+    >>> maps["volume_fraction_0"].shape, maps.windows.count
+    ((2, 2, 2), 8)
+
+    Source: local fits as in BIMM paper, §5.3; priors and calibrated errors are ours.
+    """
+    whole_number("phases", phases, 2, MAX_PHASES)
+    whole_number("seed", seed, 0, 2**31 - 1)
+    choice("free", free, tuple(FREE))
+    choice("noise", noise, ("shared", "per_phase"))
+    choice("gradient", gradient, ("central_difference", "plain"))
+    choice("interface", interface, ("curved", "flat"))
+    sources, moments = _open_all(
+        volume, mask, times, spacing=spacing, unit=unit, dataset=dataset, dtype=dtype
+    )
+    first = sources[0].volume
+    given = None if start is None else _given(start, phases)
+    if given is not None:
+        curved = given["params"].get("interface_tilt") is not None
+        interface = "curved" if curved else "flat"
+        noise = "per_phase" if np.ndim(params_of(given["params"]).noise_std) else "shared"
+        gradient = given.get("gradient", gradient)
+    windows = windows_of(first, block, stride)
+    identity = {
+        "volume": [_told(source) for source in sources],
+        "mask": [None if s.mask is None else s.mask.name for s in sources],
+        "phases": phases,
+        "block": list(windows.block),
+        "stride": list(windows.stride),
+        "free": free,
+        "noise": noise,
+        "gradient": gradient,
+        "interface": interface,
+        "errors": errors,
+        "times": moments,
+        "start": None if given is None else _digest(given["params"]),
+        "spacing": list(first.spacing),
+        "unit": first.unit,
+        "seed": seed,
+    }
+    job = _Job(sources, windows, phases, free, noise, gradient, interface, errors, seed, given)
+    with current_team() as team:
+        store = _store(out, windows, identity, job, moments, overwrite, team)
+        _run(job, store, team, progress)
+        return Maps(store) if out is None else open_maps(out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    sources: list[Source]
+    windows: Windows
+    phases: int
+    free: str
+    noise: str
+    gradient: str
+    interface: str
+    errors: bool
+    seed: int
+    given: Mapping[str, Any] | None
+
+    @property
+    def series(self) -> bool:
+        return len(self.sources) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """What the fits of one volume need; the same in all processes."""
+
+    grid: Grid
+    fitter: Fitter
+    calibration: Calibration
+    blur_free: bool
+
+
+def _open_all(
+    volume: Any, mask: Any, times: Sequence[float] | None, **options: Any
+) -> tuple[list[Source], list[float] | None]:
+    series = isinstance(volume, list | tuple)
+    volumes = list(volume) if series else [volume]
+    if not volumes:
+        raise InputError("volume: got an empty list, wants at least one volume")
+    masks = list(mask) if isinstance(mask, list | tuple) else [mask] * len(volumes)
+    if len(masks) != len(volumes):
+        raise InputError(f"mask: got {len(masks)} masks, wants one or {len(volumes)}")
+    sources = [open_source(v, m, **options) for v, m in zip(volumes, masks, strict=True)]
+    for source in sources:
+        check_cubic(source.volume, "bimm2d")
+        same = sources[0].volume
+        if source.volume.shape != same.shape or source.volume.spacing != same.spacing:
+            raise InputError(
+                f"volume: got {source.volume.name} of shape {source.volume.shape} and spacing "
+                f"{source.volume.spacing}, wants those of {same.name}: {same.shape}, {same.spacing}"
+            )
+    if len(volumes) == 1:
+        if times is not None and len(times) != 1:
+            raise InputError(f"times: got {len(times)} times for 1 volume, wants as many")
+        return sources, None
+    moments = [float(i) for i in range(len(volumes))] if times is None else list(map(float, times))
+    if len(moments) != len(volumes):
+        raise InputError(f"times: got {len(moments)} times, wants one for each of {len(volumes)}")
+    if not np.all(np.diff(moments) > 0):
+        raise InputError(f"times: got {moments}, wants them ascending")
+    return sources, moments
+
+
+def _given(start: Any, phases: int) -> Mapping[str, Any]:
+    """A fit as `fit.json` has it."""
+    if isinstance(start, Fit):
+        start = start.to_dict()
+    if isinstance(start, str | os.PathLike):
+        path = Path(start)
+        try:
+            start = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"start: got {path}, wants a fit.json ({error})") from None
+    if not isinstance(start, Mapping) or not isinstance(start.get("params"), Mapping):
+        raise InputError(f"start: got {type(start).__name__}, wants a Fit or the path of fit.json")
+    if start.get("model", "bimm2d") != "bimm2d" or start.get("phases", phases) != phases:
+        raise InputError(
+            f"start: got {start.get('model')} with {start.get('phases')} phases, wants bimm2d with "
+            f"{phases}"
+        )
+    return start
+
+
+def _told(source: Source) -> list[Any]:
+    volume = source.volume
+    return [volume.name, list(volume.shape), str(volume.dtype)]
+
+
+def _digest(params: Any) -> str:
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _store(
+    out: str | os.PathLike[str] | None,
+    windows: Windows,
+    identity: dict[str, Any],
+    job: _Job,
+    times: list[float] | None,
+    overwrite: bool,
+    team: Team,
+) -> MapStore:
+    """The store to write to: opened if it is there, else made by the leader."""
+    if out is None and team.size > 1:
+        raise InputError("out: got none, wants a folder that all processes share")
+    if team.leader and (out is None or overwrite or not MapStore.exists(out)):
+        store = MapStore.create(
+            out,
+            windows,
+            columns=all_columns(job.phases, job.noise, job.interface),
+            times=times,
+            spacing=job.sources[0].volume.spacing,
+            unit=job.sources[0].volume.unit,
+            identity=identity,
+            overwrite=overwrite,
+        )
+        if out is None:
+            return store
+    assert out is not None
+    team.meet("folder of maps")
+    team.until(
+        lambda: MapStore.exists(out),
+        f"out: got {out}, which process {team.index} of {team.size} does not see; wants a folder "
+        "that all processes share",
+    )
+    store = MapStore.open(out)
+    store.check_identity(identity)
+    return store
+
+
+def _run(job: _Job, store: MapStore, team: Team, progress: Progress | None) -> None:
+    everything = list(job.windows.units())
+    total = job.windows.count * len(job.sources)
+    fitted = 0  # by this process; the leader counts those found done as its own
+    for time_index, source in enumerate(job.sources):
+        # The leader alone says what is left: the others may see files late, or more of them.
+        plan = None
+        if team.leader:
+            waiting = [not store.done(time_index, unit) for unit in everything]
+            fitted += sum(u.windows for u, w in zip(everything, waiting, strict=True) if not w)
+            setup = _setup(job, store, time_index) if any(waiting) else None
+            plan = waiting, setup
+        waiting, setup = team.meet("global fit", plan)[0]
+        if progress is not None:
+            progress(team.report(fitted), total)
+        if setup is None:
+            continue
+        fit = _read_setup(job, setup)
+        mine = share([u for u, w in zip(everything, waiting, strict=True) if w], team)
+        for found in window_counts(source, fit.grid, job.windows, mine, join=fit.fitter.local.join):
+            team.check()
+            starts = None
+            if time_index:
+                starts = _starts(store, time_index - 1, found.unit, fit.fitter)
+            fits = fit.fitter(found.counts, starts)
+            store.write(time_index, found.unit, _columns(found, fits, fit))
+            fitted += found.unit.windows
+            if progress is not None:
+                progress(team.report(fitted), total)
+        team.meet(f"end of volume {time_index + 1}")
+        if team.leader:
+            team.until(
+                lambda time_index=time_index: not store.pending(time_index),
+                f"out: got {store.name}, where blocks that other processes wrote do not appear; "
+                "wants a folder that all processes share",
+            )
+
+
+def _setup(job: _Job, store: MapStore, time_index: int) -> dict[str, Any]:
+    """The global fit and the calibration, or those that an interrupted run left."""
+    name = f"setup_{time_index}"
+    if name not in store.attributes:
+        told = _prepare(job, store, time_index)
+        earlier = [store.attributes[f"setup_{t}"]["global_fit"] for t in range(time_index)]
+        fits = [*earlier, told["global_fit"]]
+        store.update_attributes({name: told, "global_fit": fits if job.series else fits[0]})
+    return store.attributes[name]
+
+
+def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:
+    params, grid = params_of(told["global_fit"]["params"]), _grid(told["grid"])
+    return _Setup(
+        grid,
+        _fitter(job, params, grid),
+        _calibration(told["calibration"]),
+        "log_blur_std" in FREE[job.free],
+    )
+
+
+def _prepare(job: _Job, store: MapStore, time_index: int) -> dict[str, Any]:
+    source = job.sources[time_index]
+    grid = global_grid(source)
+    if job.given is not None:
+        fit = dict(job.given)
+    else:
+        before = store.attributes.get(f"setup_{time_index - 1}")
+        fit = fit_sample(
+            source,
+            grid,
+            job.phases,
+            gradient=job.gradient,
+            noise=job.noise,
+            interface=job.interface,
+            start=None if before is None else params_of(before["global_fit"]["params"]),
+        ).to_dict()
+    params = params_of(fit["params"])
+    calibration = UNCALIBRATED
+    if job.errors:
+        calibration = calibrate(
+            _fitter(job, params, grid),
+            params,
+            grid,
+            edge=round(float(np.cbrt(np.prod(job.windows.block)))),
+            spacing=source.volume.spacing[0],
+            seed=job.seed,
+        )
+    return {
+        "global_fit": fit,
+        "grid": {
+            "u_edges": grid.u_edges.tolist(),
+            "v_edges": grid.v_edges.tolist(),
+            "step": float(grid.step),
+            "lattice": grid.lattice.tolist(),
+            "clipped": [float(x) for x in grid.clipped],
+        },
+        "calibration": calibration._asdict(),
+    }
+
+
+def _fitter(job: _Job, params: Params, grid: Grid) -> Fitter:
+    local = local_model(params, grid, gradient=job.gradient, free=job.free)
+    layers, rows, width = job.windows.chunk
+    spacing = job.sources[0].volume.spacing[0]
+    return Fitter(local, params, spacing, layers * rows * width)
+
+
+def _grid(told: Mapping[str, Any]) -> Grid:
+    return Grid(
+        np.array(told["u_edges"], float),
+        np.array(told["v_edges"], float),
+        told["step"],
+        np.array(told["lattice"], float),
+        (told["clipped"][0], told["clipped"][1]),
+    )
+
+
+def _calibration(told: Mapping[str, Any]) -> Calibration:
+    terms = {name: (float(a), float(b), float(c)) for name, (a, b, c) in told["terms"].items()}
+    return Calibration(**{**told, "terms": terms})
+
+
+def _starts(store: MapStore, time_index: int, unit: Unit, fitter: Fitter) -> np.ndarray:
+    """Where the fits of the volume before ended."""
+    read = {name: store.read(name, time_index, unit).ravel() for name in fitter.names}
+    return fitter.starts(read)
+
+
+def _columns(counts: UnitCounts, fits: BlockFits, setup: _Setup) -> dict[str, np.ndarray]:
+    """All columns of a unit, in its shape."""
+    values, errors = setup.fitter.columns(fits)
+    errors = setup.calibration.errors(values, errors)
+    voxels = counts.counts.sum((1, 2), dtype=np.int64)
+    empty = (voxels < _LEAST_SHARE * counts.possible) | (voxels < _LEAST_VOXELS)
+    finite = np.all([np.isfinite(x) for x in (*values.values(), *errors.values())], axis=0)
+    misplaced = np.asarray(fits.misplaced, float)
+    absent = [
+        share < np.maximum(_ABSENT, 2.0 * errors[name])
+        for name, share in values.items()
+        if name.startswith("volume_fraction_")
+    ]
+    raised = {
+        Flag.NOT_CONVERGED: ~fits.converged,
+        Flag.PHASE_ABSENT: np.any(absent, axis=0),
+        Flag.POOR_FIT: misplaced > POOR_FIT + setup.calibration.misplaced,
+        Flag.BLUR_UNTOLD: setup.blur_free & (fits.told < _LEAST_TOLD),
+        Flag.FAILED: ~finite,
+    }
+    flags = sum(np.where(raised[flag] & ~empty, int(flag), 0) for flag in raised)
+    flags = flags + np.where(empty, int(Flag.NO_DATA), 0)
+    flags = flags + np.where((voxels < counts.possible) & ~empty, int(Flag.PARTIAL), 0)
+    flags = flags + np.where(counts.unreadable, int(Flag.UNREADABLE), 0)
+    useless = empty | ~finite
+    columns = {}
+    for name in values:
+        columns[name] = np.where(useless, np.nan, values[name])
+        columns[f"{name}_stderr"] = np.where(useless, np.nan, errors[name])
+    columns["goodness_of_fit"] = np.where(useless, np.nan, misplaced)
+    columns["voxels"] = voxels
+    columns["steps"] = np.where(empty, 0, fits.steps)
+    columns["flags"] = flags
+    shape = counts.unit.shape
+    return {name: np.asarray(column).reshape(shape) for name, column in columns.items()}
