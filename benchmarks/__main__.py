@@ -19,6 +19,9 @@ NAMES = {
     "artificial": "the paper's artificial series and its figures 6 to 10; three phases",
     "draws": "the paper's section 5.2: batch and Monte Carlo draws against quadrature",
     "likelihoods": "the order of GMM, PVMM and BIMM-1D, as in the paper's figure 14",
+    "maps": "local fits per second beside the torch port; growth of time and memory",
+    "maps_truth": "maps against the truth of every block, and their reported errors",
+    "maps_same": "the same maps on many devices and processes, and after 20 kills",
     "coverage": "how often the 95 % intervals hold the truth",
 }
 

@@ -43,7 +43,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
     """Medians over interleaved repetitions, and how many times faster than the port."""
     repeats = 1 if quick else 5
     volume, label = real_volume("cement")
-    threads = _port_threads(volume)
+    threads = port_threads(volume)
     variants = _variants(volume, threads)
     first, seconds, results = {}, {key: [] for key in variants}, {}
     for key, call in variants.items():
@@ -79,7 +79,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
     }
 
 
-def _port_threads(volume: np.ndarray) -> int:
+def port_threads(volume: np.ndarray) -> int:
     """With how many threads torch is faster: its operations here are small."""
     import torch
 

@@ -29,7 +29,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
     rows, records = [], []
     with tempfile.TemporaryDirectory(prefix="bimmjax-stream-") as folder:
         before = time.perf_counter()
-        path = convert(_tiled(tile, edge), f"{folder}/volume.zarr")
+        path = convert(tiled(tile, edge), f"{folder}/volume.zarr")
         writing = time.perf_counter() - before
         stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         for name, options in (("", []), (" without intervals", ["--no-intervals"])):
@@ -73,7 +73,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
 _STAGES = ("read", "histogram", "compile", "fit", "intervals")
 
 
-def _tiled(tile: np.ndarray, edge: int) -> Volume:
+def tiled(tile: np.ndarray, edge: int) -> Volume:
     """A periodic tile repeated to `edge`³, made box by box as it is read."""
 
     def read(*box: slice) -> np.ndarray:
