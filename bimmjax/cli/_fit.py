@@ -109,7 +109,7 @@ def fit(
             pictures=pictures,
             as_json=as_json,
             quiet=quiet,
-            command=_command(),
+            command=typed(),
         ),
     )
 
@@ -123,7 +123,7 @@ def phases_of(text: str) -> int | str:
     return whole_number("phases", int(text), 1, 8)
 
 
-def default_folder(volume: str) -> str:
+def default_folder(volume: str, ending: str = "-fit") -> str:
     """`<stem>-fit` in the working folder.
 
     Examples
@@ -136,10 +136,10 @@ def default_folder(volume: str) -> str:
         stem, _, suffix = name.rpartition(".")
         if stem and suffix.isalnum() and suffix[0].isalpha() and len(suffix) <= 4:
             name = stem
-    return f"{name or 'volume'}-fit"
+    return f"{name or 'volume'}{ending}"
 
 
-def _command() -> str:
+def typed() -> str:
     """What the user typed, ready to be typed again."""
     import sys
 

@@ -17,6 +17,8 @@ from bimmjax.cli._convert import convert
 from bimmjax.cli._demo import demo
 from bimmjax.cli._fit import fit
 from bimmjax.cli._info import info
+from bimmjax.cli._interrupted import Interrupted
+from bimmjax.cli._map import map_
 from bimmjax.cli._numbers import join_numbers
 
 _INTERRUPTED = 130
@@ -54,6 +56,10 @@ def _root(
 
 
 app.command("fit", epilog="Example: bimmjax fit scan.tif --phases 2 --spacing 0.65 --unit um")(fit)
+app.command(
+    "map",
+    epilog="Example: bimmjax map scan.zarr --phases 2 --block 64 --stride 32 --out maps.zarr",
+)(map_)
 app.command("info", epilog="Example: bimmjax info scan.h5::/entry/data")(info)
 app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spacing 10 --unit nm")(
     convert
@@ -74,7 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0, or 2 after one line about bad input, 1 after an internal error, 130 after Ctrl-C.
     """
-    words = join_numbers(sys.argv[1:] if arguments is None else arguments)
+    status = _run(sys.argv[1:] if arguments is None else arguments)
+    if status == _INTERRUPTED and arguments is None:
+        # Where JAX was compiling, an orderly end of the process may crash, or take half a minute.
+        sys.stdout.flush()
+        os._exit(status)
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    words = join_numbers(arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     # A cache entry that cannot be read or written costs a compilation, not the user's attention.
@@ -88,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status if isinstance(status, int) else 0
     except InputError as error:
         return _fail(str(error), 2)
+    except Interrupted as interrupted:
+        return _fail(str(interrupted), _INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough

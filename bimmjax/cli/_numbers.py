@@ -6,8 +6,17 @@ from collections.abc import Sequence
 
 from bimmjax._core.checks import InputError
 
-_SEVERAL = frozenset({"--spacing", "--chunk", "--shard"})
 _MOST = 3
+_ANY = 2**31
+# How many numbers may follow.
+_SEVERAL = {
+    "--spacing": _MOST,
+    "--chunk": _MOST,
+    "--shard": _MOST,
+    "--block": _MOST,
+    "--stride": _MOST,
+    "--times": _ANY,
+}
 
 
 def join_numbers(arguments: Sequence[str]) -> list[str]:
@@ -30,7 +39,7 @@ def join_numbers(arguments: Sequence[str]) -> list[str]:
             joined.append(word)
             continue
         numbers: list[str] = []
-        while at < len(words) and len(numbers) < _MOST and _is_number(words[at]):
+        while at < len(words) and len(numbers) < _SEVERAL[word] and _is_number(words[at]):
             numbers.append(words[at])
             at += 1
         # One word with the option's name: a minus sign then makes no option of a number.
@@ -63,6 +72,18 @@ def box_of(name: str, text: str | None) -> tuple[int, int, int] | None:
         )
     z, y, x = words * _MOST if len(words) == 1 else words
     return int(z), int(y), int(x)
+
+
+def times_of(text: str | None) -> list[float] | None:
+    """Moments from "0,1.5,3", or None."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if not words or not all(map(_is_number, words)):
+        raise InputError(
+            f"times: got {' '.join(words) or 'nothing'!r}, wants one number for each volume"
+        )
+    return [float(word) for word in words]
 
 
 def _is_count(word: str) -> bool:

@@ -14,24 +14,31 @@ class Progress:
     def __init__(self, display: Any = None) -> None:
         self._display = display
         self._tasks: dict[str, Any] = {}
+        self._totals: dict[str, float] = {}
 
     def stage(self, name: str) -> None:
         """Begin a stage whose length is not known; the ones before it are over."""
         self.update(name, 0, None)
 
-    def update(self, name: str, done: float, total: float | None) -> None:
-        """`done` of `total` of a stage."""
+    def update(self, name: str, done: float, total: float | None, counted: str = "") -> None:
+        """`done` of `total` of a stage; told along with its speed where a word says of what."""
         if self._display is None:
             return
+        self._totals[name] = total or 1
         if name not in self._tasks:
             self.finish()
-            self._tasks[name] = self._display.add_task(name, total=total)
+            # What an earlier run did is there from the start, and makes no speed.
+            self._tasks[name] = self._display.add_task(
+                name, total=total, completed=done, counted=counted
+            )
+            return
         self._display.update(self._tasks[name], completed=done, total=total)
 
     def finish(self) -> None:
         """All stages so far are over."""
-        for task in self._tasks.values():
-            self._display.update(task, completed=1, total=1)
+        for name, task in self._tasks.items():
+            total = self._totals[name]
+            self._display.update(task, completed=total, total=total)
 
 
 @contextmanager
@@ -44,13 +51,18 @@ def progress_bars(quiet: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Display
 
+    from bimmjax.cli._rate import RateColumn
+
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         TimeElapsedColumn(),
+        RateColumn(),
     )
-    with Display(*columns, console=Console(stderr=True), transient=True) as display:
+    console = Console(stderr=True)
+    # Batches may take seconds: the speed is that of the last minute.
+    with Display(*columns, console=console, transient=True, speed_estimate_period=60) as display:
         progress = Progress(display)
         yield progress
         progress.finish()

@@ -18,7 +18,7 @@ from bimmjax.cli._fit import default_folder
 from bimmjax.cli._numbers import join_numbers, spacing_of
 
 Run = Callable[..., Any]
-VERBS = ("fit", "info", "convert", "demo")
+VERBS = ("fit", "map", "info", "convert", "demo")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -122,6 +122,8 @@ def test_bad_chunks(chunk: str, tiff: Path, run: Run, here: Path):
         ("fit --spacing=0.5 a", "fit --spacing=0.5 a"),
         ("fit a --spacing -1", "fit a --spacing=-1"),
         ("fit a --spacing --unit nm", "fit a --spacing --unit nm"),
+        ("map a --block 64 --stride 32 32 16 b", "map a --block=64 --stride=32,32,16 b"),
+        ("map a b --times 0 1.5 3 4 5 --json", "map a b --times=0,1.5,3,4,5 --json"),
         ("fit -- --spacing 1 2 3", "fit -- --spacing 1 2 3"),
     ],
 )

@@ -1,0 +1,100 @@
+"""The maps as a compact table on standard output."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from bimmjax.cli._map_summary import fits_per_second, left_over
+from bimmjax.maps import Maps
+from bimmjax.plot._maps_view import View
+from bimmjax.report._maps_rows import flag_rows, percent, quantity_row
+
+_FILE_WIDTH = 100
+
+
+def print_map_table(maps: Maps, folder: Path) -> None:
+    """Tell mean and spread of the main quantities, flagged blocks, speed, and where it all lies."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    view = View(maps)
+    console.print(f"[bold]{escape(folder.name)}[/]  {_facts(view)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("over the blocks that can be used:", no_wrap=True)
+    for head in ("mean", "spread", "error of one"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in (quantity_row(view, quantity) for quantity in view.drawn):
+        numbers = (f"[bold]{row.mean}[/]", row.between, row.error)
+        table.add_row(escape(row.name), *numbers, escape(row.unit))
+    console.print(table)
+    console.print(_usable(view))
+    for flag in flag_rows(view):
+        used = "" if flag.used else ", left out"
+        console.print(
+            f"  {flag.blocks:,} ({flag.share}{used}) [yellow]{flag.name}[/]: {escape(flag.meaning)}"
+        )
+    for line in (_left_over(view), _speed(maps)):
+        if line:
+            console.print(line)
+    page = folder / "maps.html"
+    where = page if page.exists() else folder / "blocks.csv"
+    console.print(f"Written: {escape(str(where))}", soft_wrap=True)
+
+
+def _facts(view: View) -> str:
+    windows = view.maps.windows
+    count = " x ".join(map(str, windows.shape))
+    block = " x ".join(map(str, windows.block))
+    times = f"{len(view.times)} volumes, each " if view.series else ""
+    return f"{times}{count} blocks of {block} voxels, {view.maps.phases} phases"
+
+
+def _usable(view: View) -> str:
+    total, usable = view.flags.size, int(view.usable.sum())
+    flagged = int((view.flags != 0).sum())
+    if usable == total:
+        told = "[green]The one block can be used[/]"
+        if total > 1:
+            told = f"[green]All {total:,} blocks can be used[/]"
+    else:
+        told = f"[{'yellow' if usable else 'red'}]{usable:,} of {total:,} blocks can be used[/]"
+    if not flagged:
+        return f"{told}; no flags."
+    return f"{told}; {flagged:,} flagged:"
+
+
+def _left_over(view: View) -> str:
+    windows = view.maps.windows
+    rest = left_over(windows)
+    if not rest:
+        return ""
+    where = "between the blocks or beyond the last" if _apart(view) else "beyond the last"
+    share = percent(rest, math.prod(windows.volume_shape))
+    return f"{share} of the voxels belong to no block: they lie {where}."
+
+
+def _apart(view: View) -> bool:
+    windows = view.maps.windows
+    return any(
+        s > b and n > 1
+        for b, s, n in zip(windows.block, windows.stride, windows.shape, strict=True)
+    )
+
+
+def _speed(maps: Maps) -> str:
+    speed = fits_per_second(maps)
+    if speed is None:
+        return ""
+    seconds = maps.attributes["seconds"]
+    told = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+    whole = f"{seconds['setup']:.1f} s for the fit of the whole and the errors, "
+    return (
+        f"{whole if seconds['setup'] >= 0.1 else ''}{seconds['blocks']:.1f} s for the blocks: "
+        f"{told} fits per second, compilation included."
+    )
