@@ -36,6 +36,7 @@ _LEAST_SHARE = 0.5
 _LEAST_VOXELS = 200
 _ABSENT = 1e-3
 _LEAST_TOLD = 0.5
+_NEEDED = ("noise_std", "correlation", "blur_std", "interface_halfwidth")
 
 Progress = Callable[[int, int], object]
 
@@ -220,7 +221,10 @@ def _open_all(
         if times is not None and len(times) != 1:
             raise InputError(f"times: got {len(times)} times for 1 volume, wants as many")
         return sources, None
-    moments = [float(i) for i in range(len(volumes))] if times is None else list(map(float, times))
+    try:
+        moments = [float(t) for t in (range(len(volumes)) if times is None else times)]
+    except (TypeError, ValueError):
+        raise InputError(f"times: got {times!r}, wants a number for each volume") from None
     if len(moments) != len(volumes):
         raise InputError(f"times: got {len(moments)} times, wants one for each of {len(volumes)}")
     if not np.all(np.diff(moments) > 0):
@@ -245,6 +249,16 @@ def _given(start: Any, phases: int) -> Mapping[str, Any]:
             f"start: got {start.get('model')} with {start.get('phases')} phases, wants bimm2d with "
             f"{phases}"
         )
+    try:
+        shapes = {name: np.shape(x) for name, x in params_of(start["params"])._asdict().items()}
+        pairs = (phases * (phases - 1) // 2,)
+        fits = shapes["intensities"] == shapes["interior_weights"] == (phases,)
+        fits = fits and shapes["interface_weights"] == pairs
+        fits = fits and None not in [start["params"].get(name) for name in _NEEDED]
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise InputError(f"start: got other parameters than those of bimm2d with {phases} phases")
     return start
 
 
