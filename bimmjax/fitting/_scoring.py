@@ -26,6 +26,9 @@ from bimmjax.models import Params, Unconstrained, from_unconstrained
 _OUTLIERS = 1e-8
 _MAX_DAMPING = 1e8
 _LOCAL_MOVE = 0.15
+# Long steps teach a curvature that is not the optimum's: fits that scoring alone brings there in
+# a few steps should not be led astray by what they learnt on the way.
+_FIRST_STEPS = 5
 _ROUNDING = 1e-6
 
 
@@ -198,7 +201,8 @@ def maximise(
         # Near the optimum gains drown in rounding: a step that costs no more than that is taken.
         good = jnp.isfinite(value) & (value <= state.value + _ROUNDING * (0.05 + state.value))
         learnt = _learn(state.learnt, move, slope - state.slope, curvature)
-        learnt = jnp.where(jnp.isfinite(state.value) & jnp.isfinite(value), learnt, state.learnt)
+        usable = jnp.isfinite(state.value) & jnp.isfinite(value) & (state.steps >= _FIRST_STEPS)
+        learnt = jnp.where(usable, learnt, state.learnt)
         slope = jnp.where(good, slope, state.slope)
         curvature = jnp.where(good, curvature, state.curvature)
         predicted = _decrement(slope, curvature, learnt)

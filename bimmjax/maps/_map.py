@@ -284,6 +284,8 @@ def _store(
     if out is None and team.size > 1:
         raise InputError("out: got none, wants a folder that all processes share")
     if team.leader and (out is None or overwrite or not MapStore.exists(out)):
+        # First of all, so that an unsuitable volume leaves nothing behind and replaces nothing.
+        first = _prepare(job, None, 0)
         store = MapStore.create(
             out,
             windows,
@@ -292,6 +294,7 @@ def _store(
             spacing=job.sources[0].volume.spacing,
             unit=job.sources[0].volume.unit,
             identity=identity,
+            attributes=_kept(job, [first]),
             overwrite=overwrite,
         )
         if out is None:
@@ -350,11 +353,17 @@ def _setup(job: _Job, store: MapStore, time_index: int) -> dict[str, Any]:
     """The global fit and the calibration, or those that an interrupted run left."""
     name = f"setup_{time_index}"
     if name not in store.attributes:
-        told = _prepare(job, store, time_index)
-        earlier = [store.attributes[f"setup_{t}"]["global_fit"] for t in range(time_index)]
-        fits = [*earlier, told["global_fit"]]
-        store.update_attributes({name: told, "global_fit": fits if job.series else fits[0]})
+        earlier = [store.attributes[f"setup_{t}"] for t in range(time_index)]
+        told = _prepare(job, earlier[-1] if earlier else None, time_index)
+        store.update_attributes(_kept(job, [*earlier, told]))
     return store.attributes[name]
+
+
+def _kept(job: _Job, setups: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the store keeps of the preparations so far."""
+    fits = [setup["global_fit"] for setup in setups]
+    named = {f"setup_{t}": setup for t, setup in enumerate(setups)}
+    return {**named, "global_fit": fits if job.series else fits[0]}
 
 
 def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:
@@ -367,13 +376,13 @@ def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:
     )
 
 
-def _prepare(job: _Job, store: MapStore, time_index: int) -> dict[str, Any]:
+def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> dict[str, Any]:
+    """Bins, global fit (from that of the volume before) and calibration, as JSON has them."""
     source = job.sources[time_index]
     grid = global_grid(source)
     if job.given is not None:
         fit = dict(job.given)
     else:
-        before = store.attributes.get(f"setup_{time_index - 1}")
         fit = fit_sample(
             source,
             grid,
