@@ -1,4 +1,4 @@
-"""Local fits per second, from an OME-Zarr volume to maps on disk; how cost and memory grow."""
+"""Local fits per second, from an OME-Zarr volume to maps on disk."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from benchmarks.stream import tiled
 from bimmjax import sim
 from bimmjax.volumes import convert
 
-_BLOCK = 32
+BLOCK = 32
 
 
 def run(quick: bool, out: Path) -> dict[str, Any]:
-    """Maps of two and three phases beside the torch port; then volumes of growing size."""
+    """Maps of two and three phases beside the torch port."""
     tables, notes, records = [], [], {}
     with tempfile.TemporaryDirectory(prefix="bimmjax-maps-") as folder:
         rows = []
-        tiles = {phases: _tile(phases, 128 if quick else 256) for phases in (2, 3)}
+        tiles = {phases: tile_of(phases, 128 if quick else 256) for phases in (2, 3)}
         for phases, tile in tiles.items():
             say(f"maps: {phases} phases")
             edge = 256 if quick else 512
             path = convert(tiled(tile, edge), f"{folder}/{phases}.zarr")
-            options = {"phases": phases, "block": _BLOCK}
-            _, runs = _child(folder, {"volume": str(path)}, options, repeats=2 if quick else 3)
+            options = {"phases": phases, "block": BLOCK}
+            _, runs = mapped(folder, {"volume": str(path)}, options, repeats=2 if quick else 3)
             seconds = statistics.median(r["seconds"] for r in runs[1:])
             preparing = statistics.median(r["preparing"] for r in runs[1:])
             blocks = runs[0]["blocks"]
@@ -66,32 +66,18 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
             "ratio",
             "steps",
         ]
-        title = f"BIMM-2D in blocks of {_BLOCK}³, OME-Zarr to maps on disk, all parameters free"
+        title = f"BIMM-2D in blocks of {BLOCK}³, OME-Zarr to maps on disk, all parameters free"
         tables.append(Table(title, columns, rows))
-
-        np.save(f"{folder}/tile.npy", tiles[2])
-        rows = []
-        for edge in (128, 256) if quick else (256, 512, 1024):
-            say(f"maps: {edge}³")
-            source = {"volume": None, "tile": f"{folder}/tile.npy", "edge": edge}
-            finished, runs = _child(folder, source, {"phases": 2, "block": _BLOCK}, repeats=1)
-            blocks = runs[0]["blocks"]
-            local = runs[0]["seconds"] - runs[0]["preparing"]
-            rows.append([f"{edge}³", blocks, local, 1e3 * local / blocks, finished.peak_gib])
-            records[f"{edge} cubed"] = [*runs, finished._asdict()]
-        columns = ["volume", "blocks", "local fits s", "ms a block", "peak GiB of the process"]
-        tables.append(Table("Growth: a volume generated as it is read", columns, rows))
     notes += [
         f"ours on {os.cpu_count()} processor cores, one JAX device each; the torch port, "
         "one process with the threads that suit it, fits the voxels of one block in memory",
         "whole map: opening, global fit, calibration of errors, reading, counting, fitting, "
         "writing; compiled code kept in the process",
-        "growth: one run each, compilation within; its share falls with size",
     ]
     return {"tables": tables, "notes": notes, "runs": records}
 
 
-def _tile(phases: int, edge: int) -> np.ndarray:
+def tile_of(phases: int, edge: int) -> np.ndarray:
     fractions = (0.3, 0.7) if phases == 2 else (0.3, 0.3, 0.4)
     made = known_volume(
         phases,
@@ -105,7 +91,7 @@ def _tile(phases: int, edge: int) -> np.ndarray:
     return sim.to_integers(made.image, "uint8", scale=120.0, offset=60.0)
 
 
-def _child(
+def mapped(
     folder: str, source: dict[str, Any], options: dict[str, Any], repeats: int
 ) -> tuple[Finished, list[dict[str, Any]]]:
     name = f"{folder}/run-{time.monotonic_ns()}"
@@ -123,7 +109,7 @@ def _torch(tile: np.ndarray, phases: int) -> float:
     from benchmarks.rivals import torch_bimm
     from benchmarks.speed import port_threads
 
-    block = tile[:_BLOCK, :_BLOCK, :_BLOCK]
+    block = tile[:BLOCK, :BLOCK, :BLOCK]
     u, v = torch_bimm.prepare(block)
     threads = port_threads(block)
     before = time.perf_counter()

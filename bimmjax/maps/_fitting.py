@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bimmjax.fitting._local import BlockFits, Local, fit_blocks
 from bimmjax.fitting._quantities import layout
+from bimmjax.fitting._scoring import Setting
 from bimmjax.models import Params, phase_pairs, to_unconstrained
 
 # Blocks fitted side by side on an accelerator; a CPU does best with one at a time per device,
 # whose arrays then stay in its caches.
-_WIDE = 1024
+_NARROW, _WIDE = 64, 1024
 _SINGULAR = {
     "intensities": "intensity",
     "interior_weights": "interior_weight",
@@ -36,31 +38,23 @@ class Fitter:
         The global fit, in grey values: its shapes say what is fitted.
     spacing : float
         Edge of a voxel.
-    size : int
+    size : int, optional
         Histograms of a batch. Every batch is padded to it, so that one compiled code serves all
         and a block's numbers do not depend on its company.
     """
 
-    def __init__(self, local: Local, params: Params, spacing: float, size: int) -> None:
-        devices = jax.local_devices()
+    def __init__(
+        self, local: Local, params: Params, spacing: float, size: int | None = None
+    ) -> None:
+        devices = tuple(jax.local_devices())
+        cpu = devices[0].platform == "cpu"
+        size = (_NARROW if cpu else _WIDE) * len(devices) if size is None else size
         self.local = local
         self._spacing = jnp.asarray(spacing, float)
         self._like = jax.tree.map(lambda x: jnp.asarray(x, float), local.scale.into(params))
         self._size = -(-size // len(devices)) * len(devices)
-        self._mesh = Mesh(np.array(devices), ("blocks",))
-        lanes = 1 if devices[0].platform == "cpu" else min(_WIDE, self._size // len(devices))
-        run = partial(fit_blocks, setting=local.setting, lanes=lanes)
-        split, whole = PartitionSpec("blocks"), PartitionSpec()
-        # Explicit shards, because each device walks through its own blocks: nothing is exchanged.
-        self._run = jax.jit(
-            jax.shard_map(
-                run,
-                mesh=self._mesh,
-                in_specs=(split, split, whole, whole, whole),
-                out_specs=split,
-                check_vma=False,
-            )
-        )
+        lanes = 1 if cpu else min(_WIDE, self._size // len(devices))
+        self._run, self._mesh = _compiled(local.setting, lanes, devices)
         self.names = _names(params)
 
     def __call__(self, counts: np.ndarray, starts: np.ndarray | None = None) -> BlockFits:
@@ -127,6 +121,24 @@ class Fitter:
         flat = np.asarray(_flat(self.local.scale.into(params)))
         usual = np.asarray(self.local.plan.start)
         return np.where(np.isfinite(flat).all(1, keepdims=True), flat, usual)
+
+
+@lru_cache(maxsize=32)
+def _compiled(
+    setting: Setting, lanes: int, devices: tuple[jax.Device, ...]
+) -> tuple[Callable[..., BlockFits], Mesh]:
+    """The fits of a batch over devices; kept, or every map would be compiled anew."""
+    mesh = Mesh(np.array(devices), ("blocks",))
+    split, whole = PartitionSpec("blocks"), PartitionSpec()
+    # Explicit shards, because each device walks through its own blocks: nothing is exchanged.
+    run = jax.shard_map(
+        partial(fit_blocks, setting=setting, lanes=lanes),
+        mesh=mesh,
+        in_specs=(split, split, whole, whole, whole),
+        out_specs=split,
+        check_vma=False,
+    )
+    return jax.jit(run), mesh
 
 
 @jax.jit

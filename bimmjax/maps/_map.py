@@ -418,9 +418,7 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
 
 def _fitter(job: _Job, params: Params, grid: Grid) -> Fitter:
     local = local_model(params, grid, gradient=job.gradient, free=job.free)
-    layers, rows, width = job.windows.chunk
-    spacing = job.sources[0].volume.spacing[0]
-    return Fitter(local, params, spacing, layers * rows * width)
+    return Fitter(local, params, job.sources[0].volume.spacing[0])
 
 
 def _grid(told: Mapping[str, Any]) -> Grid:
