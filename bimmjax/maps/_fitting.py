@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +126,7 @@ class Fitter:
 
 @lru_cache(maxsize=32)
 def _compiled(
-    setting: Setting, lanes: int, devices: tuple[jax.Device, ...]
+    setting: Setting, lanes: int, devices: tuple[Any, ...]
 ) -> tuple[Callable[..., BlockFits], Mesh]:
     """The fits of a batch over devices; kept, or every map would be compiled anew."""
     mesh = Mesh(np.array(devices), ("blocks",))
