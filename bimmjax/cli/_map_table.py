@@ -39,12 +39,21 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         console.print(
             f"  {flag.blocks:,} ({flag.share}{used}) [yellow]{flag.name}[/]: {escape(flag.meaning)}"
         )
+    for warning in _of_the_whole(maps):
+        console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
     for line in (_left_over(view), _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"
     where = page if page.exists() else folder / "blocks.csv"
     console.print(f"Written: {escape(str(where))}", soft_wrap=True)
+
+
+def _of_the_whole(maps: Maps) -> list[str]:
+    """Warnings of the fits of whole volumes: what is wrong there is wrong in most blocks."""
+    told = maps.attributes.get("global_fit", [])
+    fits = told if isinstance(told, list) else [told]
+    return list(dict.fromkeys(text for fit in fits for text in fit.get("warnings", [])))
 
 
 def _facts(view: View) -> str:

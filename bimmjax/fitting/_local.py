@@ -44,6 +44,8 @@ FREE: dict[str, tuple[str, ...]] = {
 _MAX_STEPS = 40
 # Log-likelihood that a further step would gain: a fifth of a standard error.
 _GAIN = 0.02
+# What may be left where rounding allows no further step: half a standard error.
+_STALLED = 0.1
 _REWEIGHTINGS = 30
 _RAREST = 1e-5
 _NOTHING = 1e-12
@@ -187,7 +189,7 @@ def _fit_block(
         told,
         jnp.maximum(distance - chance, 0.0),
         found.steps,
-        found.converged,
+        found.converged | (found.decrement * voxels < _STALLED),
     )
 
 

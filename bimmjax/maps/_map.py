@@ -14,7 +14,7 @@ import numpy as np
 
 from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.fitting import Fit
-from bimmjax.fitting._fit import MAX_PHASES, check_cubic
+from bimmjax.fitting._fit import MAX_PHASES
 from bimmjax.fitting._local import FREE, BlockFits, local_model
 from bimmjax.fitting._result import params_of
 from bimmjax.fitting._verdict import POOR_FIT
@@ -30,12 +30,14 @@ from bimmjax.maps._source import Source, open_source
 from bimmjax.maps._store import MapStore
 from bimmjax.maps._windows import Unit, Windows, windows_of
 from bimmjax.models import Params
-from bimmjax.volumes import Grid
+from bimmjax.volumes import Grid, Volume, sample_blocks
 
 _LEAST_SHARE = 0.5
 _LEAST_VOXELS = 200
 _ABSENT = 1e-3
 _LEAST_TOLD = 0.5
+# Blocks, and their edges, by whose voxels a volume is known again.
+_FINGERPRINT = 8, 16
 _NEEDED = ("noise_std", "correlation", "blur_std", "interface_halfwidth")
 
 Progress = Callable[[int, int], object]
@@ -147,8 +149,8 @@ def map_fits(
         gradient = given.get("gradient", gradient)
     windows = windows_of(first, block, stride)
     identity = {
-        "volume": [_told(source) for source in sources],
-        "mask": [None if s.mask is None else s.mask.name for s in sources],
+        "volume": [_told(source.volume) for source in sources],
+        "mask": [_told(source.mask) for source in sources],
         "phases": phases,
         "block": list(windows.block),
         "stride": list(windows.stride),
@@ -210,7 +212,8 @@ def _open_all(
         raise InputError(f"mask: got {len(masks)} masks, wants one or {len(volumes)}")
     sources = [open_source(v, m, **options) for v, m in zip(volumes, masks, strict=True)]
     for source in sources:
-        check_cubic(source.volume, "bimm2d")
+        if np.ptp(source.volume.spacing) > 1e-3 * min(source.volume.spacing):
+            raise InputError(f"spacing: got {source.volume.spacing}, wants cubic voxels for maps")
         same = sources[0].volume
         if source.volume.shape != same.shape or source.volume.spacing != same.spacing:
             raise InputError(
@@ -262,9 +265,14 @@ def _given(start: Any, phases: int) -> Mapping[str, Any]:
     return start
 
 
-def _told(source: Source) -> list[Any]:
-    volume = source.volume
-    return [volume.name, list(volume.shape), str(volume.dtype)]
+def _told(volume: Volume | None) -> list[Any] | None:
+    """By what a volume is known again: its name, shape, type, and some of its voxels."""
+    if volume is None:
+        return None
+    some = hashlib.sha256()
+    for part in sample_blocks(volume, *_FINGERPRINT):
+        some.update(part.tobytes())
+    return [volume.name, list(volume.shape), str(volume.dtype), some.hexdigest()[:16]]
 
 
 def _digest(params: Any) -> str:
@@ -393,6 +401,11 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
             start=None if before is None else params_of(before["global_fit"]["params"]),
         ).to_dict()
     params = params_of(fit["params"])
+    if not all(np.all(np.isfinite(x)) for x in params if x is not None):
+        raise InputError(
+            f"volume: got {source.volume.name}, whose fit as a whole fails; wants more voxels, or "
+            "another number of phases"
+        )
     calibration = UNCALIBRATED
     if job.errors:
         calibration = calibrate(
