@@ -31,6 +31,7 @@ from bimmjax.volumes import Grid
 _BLOCKS = 512
 _VOXELS = 2**24
 _LARGEST_EDGE = 64
+_FEWEST = 20
 _ROUNDS = 3
 _CUT = 4.0
 
@@ -50,13 +51,19 @@ class Calibration(NamedTuple):
     blocks: int
     edge: int
 
-    def errors(self, values: Columns, errors: Columns) -> Columns:
-        """Standard errors (n,) by column, from those by the curvature."""
+    def errors(self, values: Columns, errors: Columns, widths: dict[str, float]) -> Columns:
+        """Standard errors (n,) by column, from those by the curvature.
+
+        widths : stds of the priors. Blocks of the stand-in are where the priors say, so of a
+        number that only the prior tells it knows no error: there the curvature's stays.
+        """
         area = _area(values)
-        return {
-            name: np.sqrt(_terms(error, area) @ np.array(self.terms.get(name, (1.0, 0.0, 0.0))))
-            for name, error in errors.items()
-        }
+        calibrated = {}
+        for name, error in errors.items():
+            explained = _terms(error, area) @ np.array(self.terms.get(name, (1.0, 0.0, 0.0)))
+            untold = np.minimum(error / max(widths[name], 1e-300), 1.0) ** 2
+            calibrated[name] = np.sqrt((1.0 - untold) * explained + untold * error**2)
+        return calibrated
 
 
 UNCALIBRATED = Calibration({}, 0.0, 0, 0)
@@ -82,10 +89,12 @@ def calibrate(
     terms = {}
     for name, right in truth.items():
         if name in values:
-            good = found.converged & np.isfinite(values[name])
-            squares = (values[name] - right)[good] ** 2
-            terms[name] = _explain(squares, _terms(errors[name], area)[good])
-    misplaced = float(np.quantile(found.misplaced[found.converged], 0.999))
+            good = found.converged & np.isfinite(values[name]) & np.isfinite(errors[name])
+            if good.sum() >= _FEWEST:
+                squares = (values[name] - right)[good] ** 2
+                terms[name] = _explain(squares, _terms(errors[name], area)[good])
+    at_rest = found.misplaced[found.converged]
+    misplaced = float(np.quantile(at_rest, 0.999)) if at_rest.size else 0.0
     return Calibration(terms, misplaced, along**3, edge)
 
 
@@ -119,7 +128,7 @@ def _truth(made: StandIn, params: Params, spacing: float) -> dict[str, np.ndarra
     return truth | {
         "blur_std": blur,
         "resolution_10_90": 2.5631031310892007 * blur * spacing,
-        "correlation": float(params.correlation),  # type: ignore[arg-type]
+        "correlation": made.correlation,
     }
 
 

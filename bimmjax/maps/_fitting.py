@@ -13,9 +13,9 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bimmjax.fitting._local import BlockFits, Local, fit_blocks
-from bimmjax.fitting._quantities import layout
+from bimmjax.fitting._quantities import flat_quantities, layout
 from bimmjax.fitting._scoring import Setting
-from bimmjax.models import Params, phase_pairs, to_unconstrained
+from bimmjax.models import Params, from_unconstrained, phase_pairs, to_unconstrained
 
 # Blocks fitted side by side on an accelerator; a CPU does best with one at a time per device,
 # whose arrays then stay in its caches.
@@ -57,6 +57,19 @@ class Fitter:
         lanes = 1 if cpu else min(_WIDE, self._size // len(devices))
         self._run, self._mesh = _compiled(local.setting, lanes, devices)
         self.names = _names(params)
+        flat, unravel = ravel_pytree(to_unconstrained(self._like))
+        free = local.setting.free
+        slopes = np.asarray(
+            jax.jacfwd(lambda x: flat_quantities(from_unconstrained(unravel(x)), spacing))(flat)
+        )
+        widths = np.asarray(local.plan.widths) * (
+            1.0 if free is None else np.isin(np.arange(flat.size), free)
+        )
+        spread = np.sqrt((slopes**2) @ widths**2)
+        self.widths = {
+            name: self._unit(name) * float(std)
+            for name, std in zip(self.names, spread, strict=True)
+        }
 
     def __call__(self, counts: np.ndarray, starts: np.ndarray | None = None) -> BlockFits:
         """Fit counts (n, n_u, n_v); NumPy results, values and errors still in units of the fit.
@@ -91,12 +104,14 @@ class Fitter:
         """Number of flat parameters."""
         return int(self.local.plan.start.size)
 
+    def _unit(self, name: str) -> float:
+        return self.local.scale.unit if name.startswith(("intensity_", "noise_std")) else 1.0
+
     def columns(self, found: BlockFits) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Values and standard errors (n,) by column, in grey values and lengths."""
         values, errors = {}, {}
         for at, name in enumerate(self.names):
-            grey = name.startswith(("intensity_", "noise_std"))
-            unit = self.local.scale.unit if grey else 1.0
+            unit = self._unit(name)
             origin = self.local.scale.origin if name.startswith("intensity_") else 0.0
             values[name] = origin + unit * found.values[:, at].astype(float)
             errors[name] = unit * found.errors[:, at].astype(float)
@@ -121,6 +136,11 @@ class Fitter:
         )
         flat = np.asarray(_flat(self.local.scale.into(params)))
         usual = np.asarray(self.local.plan.start)
+        if (free := self.local.setting.free) is not None:
+            # What may not move is that of this volume, not of the one before.
+            moved = np.broadcast_to(usual, flat.shape).copy()
+            moved[:, list(free)] = flat[:, list(free)]
+            flat = moved
         return np.where(np.isfinite(flat).all(1, keepdims=True), flat, usual)
 
 

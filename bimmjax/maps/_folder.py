@@ -18,6 +18,7 @@ BESIDE = (
     "maps.html",
     "maps.png",
     "histograms.png",
+    "flags.png",
     "series.png",
 )
 """Files of ours in the folder that are not zarr's."""

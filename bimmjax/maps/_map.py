@@ -230,7 +230,7 @@ def _open_all(
         raise InputError(f"times: got {times!r}, wants a number for each volume") from None
     if len(moments) != len(volumes):
         raise InputError(f"times: got {len(moments)} times, wants one for each of {len(volumes)}")
-    if not np.all(np.diff(moments) > 0):
+    if not (np.all(np.isfinite(moments)) and np.all(np.diff(moments) > 0)):
         raise InputError(f"times: got {moments}, wants them ascending")
     return sources, moments
 
@@ -458,7 +458,7 @@ def _starts(store: MapStore, time_index: int, unit: Unit, fitter: Fitter) -> np.
 def _columns(counts: UnitCounts, fits: BlockFits, setup: _Setup) -> dict[str, np.ndarray]:
     """All columns of a unit, in its shape."""
     values, errors = setup.fitter.columns(fits)
-    errors = setup.calibration.errors(values, errors)
+    errors = setup.calibration.errors(values, errors, setup.fitter.widths)
     voxels = counts.counts.sum((1, 2), dtype=np.int64)
     empty = (voxels < _LEAST_SHARE * counts.possible) | (voxels < _LEAST_VOXELS)
     finite = np.all([np.isfinite(x) for x in (*values.values(), *errors.values())], axis=0)

@@ -22,12 +22,14 @@ class StandIn(NamedTuple):
     """An artificial volume, and what is true of each of its blocks (n in C order).
 
     image : (z, y, x) float32, grey values. volume_fractions : (n, N).
-    interface_areas : (n, N(N-1)/2), per volume, 1/voxel.
+    interface_areas : (n, N(N-1)/2), per volume, 1/voxel. correlation : of the noise two voxels
+    apart, which cannot be negative as that of a sharpened scan can.
     """
 
     image: np.ndarray
     volume_fractions: np.ndarray
     interface_areas: np.ndarray
+    correlation: float
 
 
 def stand_in(
@@ -53,18 +55,13 @@ def stand_in(
     if noise.ndim:
         variance = sim.blur(sim.image_of(structure, jnp.asarray(noise**2, float)), blur)
         std = jnp.sqrt(jnp.maximum(variance, 0.0))
-    image = sim.add_noise(
-        noise_key,
-        image,
-        std,
-        noise_length=_noise_length(float(params.correlation)),  # type: ignore[arg-type]
-    )
+    noise_length = _noise_length(float(params.correlation))  # type: ignore[arg-type]
+    image = sim.add_noise(noise_key, image, std, noise_length=noise_length)
     if step > 0:
         image = jnp.rint(image / step) * step
-    return StandIn(
-        np.asarray(image, np.float32),
-        *(np.asarray(x, float) for x in _truth(structure, blocks, edge)),
-    )
+    fractions, areas = (np.asarray(x, float) for x in _truth(structure, blocks, edge))
+    made = float(sim.noise_correlation(noise_length)[1])
+    return StandIn(np.asarray(image, np.float32), fractions, areas, made)
 
 
 def _noise_length(correlation: float) -> float:

@@ -320,3 +320,24 @@ def test_bad_volumes_are_named(made: Made, fit: bimmjax.Fit, tmp_path: Path):
             map_fits(volume, block=BLOCK, errors=False, start=fit, **options)
     with pytest.raises(InputError, match=r"no voxel to count|no finite voxel"):
         map_fits(made.image, block=BLOCK, errors=False, start=fit, mask=np.zeros((EDGE,) * 3, bool))
+
+
+def test_what_is_held_in_a_series_is_that_of_its_own_volume():
+    first, second = (
+        np.asarray(
+            artificial_volume(
+                jax.random.key(k),
+                (48, 48, 48),
+                blur_std=width,
+                feature_length=6.0,
+                with_area=False,
+            ).image
+        )
+        for k, width in enumerate((0.9, 1.6))
+    )
+    options = {"block": 24, "free": "weights", "errors": False}
+    series = map_fits([first, second], **options)
+    blurs = [fit["params"]["blur_std"] for fit in series.attributes["global_fit"]]
+    assert blurs[1] > 1.3 * blurs[0]
+    for time_index, width in enumerate(blurs):
+        np.testing.assert_allclose(series["blur_std"][time_index], width, rtol=1e-4)
