@@ -46,6 +46,7 @@ _MAX_STEPS = 40
 _GAIN = 0.02
 # What may be left where rounding allows no further step: half a standard error.
 _STALLED = 0.1
+_PATIENCE = 5
 _REWEIGHTINGS = 30
 _RAREST = 1e-5
 _NOTHING = 1e-12
@@ -122,6 +123,7 @@ def local_model(params: Params, grid: Grid, *, gradient: str, free: str) -> Loca
         gradient,
         _nodes(inside, float(data.rounding), gradient),
         None if free == "all" else still,
+        patience=_PATIENCE,
     )
     plan = Plan(jnp.asarray(flatten(theta)), jnp.asarray(flatten(widths), float), data)
     return Local(plan, setting, scale, join)

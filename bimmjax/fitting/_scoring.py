@@ -26,22 +26,22 @@ from bimmjax.models import Params, Unconstrained, from_unconstrained
 _OUTLIERS = 1e-8
 _MAX_DAMPING = 1e8
 _LOCAL_MOVE = 0.15
-# Long steps teach a curvature that is not the optimum's: fits that scoring alone brings there in
-# a few steps should not be led astray by what they learnt on the way.
-_FIRST_STEPS = 5
 _ROUNDING = 1e-6
 
 
 class Setting(NamedTuple):
     """What is fitted, and how finely; hashable, so that it can steer compilation.
 
-    `free` lists the flat parameters that may move; all of them if None.
+    `free` lists the flat parameters that may move; all of them if None. `patience` is the number
+    of steps after which curvature is learnt from the way: long first steps teach a curvature that
+    is not the optimum's, which fits that scoring brings there by itself can do without.
     """
 
     model: str
     gradient: Any
     nodes: int
     free: tuple[int, ...] | None = None
+    patience: int = 0
 
 
 class Binned(NamedTuple):
@@ -201,7 +201,7 @@ def maximise(
         # Near the optimum gains drown in rounding: a step that costs no more than that is taken.
         good = jnp.isfinite(value) & (value <= state.value + _ROUNDING * (0.05 + state.value))
         learnt = _learn(state.learnt, move, slope - state.slope, curvature)
-        usable = jnp.isfinite(state.value) & jnp.isfinite(value) & (state.steps >= _FIRST_STEPS)
+        usable = jnp.isfinite(state.value) & jnp.isfinite(value) & (state.steps >= setting.patience)
         learnt = jnp.where(usable, learnt, state.learnt)
         slope = jnp.where(good, slope, state.slope)
         curvature = jnp.where(good, curvature, state.curvature)
