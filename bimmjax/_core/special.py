@@ -50,16 +50,31 @@ def normal_bins(edges: Array, mean: Array, std: Array) -> Array:
 
     edges (n+1,) ascending; mean, std (R,). Returns (n, R).
     """
+    return bins_between(normal_tails(edges, mean, std), normal_left(edges, mean))
+
+
+def normal_left(edges: Array, mean: Array) -> Array:
+    """Which inner edges (n-1, R) are left of the mean."""
+    return edges[1:-1, None] < mean[None, :]
+
+
+def normal_tails(edges: Array, mean: Array, std: Array) -> Array:
+    """Distribution function F at the inner edges (n-1, R); F - 1 right of the mean."""
     z = (edges[1:-1, None] - mean[None, :]) / std[None, :]
     tail = _upper_tail(jnp.abs(z))
-    left = z < 0.0
-    return _between(jnp.where(left, tail, 1.0 - tail), jnp.where(left, 1.0 - tail, tail))
+    return jnp.where(normal_left(edges, mean), tail, -tail)
 
 
 def gradient_bins(edges: Array, gradient: Array, spread: Array) -> Array:
     """Probability of each bin of gradient magnitude; the outermost reach to 0 and infinity.
 
     edges (n+1,) ascending, >= 0; gradient, spread (R,). Returns (n, R).
+    """
+    return bins_between(gradient_tails(edges, gradient, spread), normal_left(edges, gradient))
+
+
+def gradient_tails(edges: Array, gradient: Array, spread: Array) -> Array:
+    """Distribution function F at the inner edges (n-1, R); F - 1 right of the gradient.
 
     With a = √2 v / s and λ = √2 G / s the distribution function of the non-central chi law is
     Φ(a-λ) - Φ(-a-λ) - [φ(a-λ) - φ(a+λ)] / λ.
@@ -69,11 +84,7 @@ def gradient_bins(edges: Array, gradient: Array, spread: Array) -> Array:
     near, far = _upper_tail(jnp.abs(a - shift)), _upper_tail(a + shift)
     # [φ(a-λ) - φ(a+λ)] / λ, written so that λ = 0 is no special case.
     bracket = _SQRT_2_OVER_PI * a * jnp.exp(-0.5 * (a - shift) ** 2 + log_sinhc_decayed(a * shift))
-    left = a < shift
-    rest = far + bracket
-    return _between(
-        jnp.where(left, near, 1.0 - near) - rest, jnp.where(left, 1.0 - near, near) + rest
-    )
+    return jnp.where(normal_left(edges, gradient), near, -near) - (far + bracket)
 
 
 def _upper_tail(x: Array) -> Array:
@@ -81,13 +92,13 @@ def _upper_tail(x: Array) -> Array:
     return 0.5 * erfc(x * _SQRT_HALF)
 
 
-def _between(below: Array, above: Array) -> Array:
-    """Bin probabilities (n, R) from F and 1 - F at the inner edges (n-1, R).
+def bins_between(tails: Array, left: Array) -> Array:
+    """Bin probabilities (n, R) from the tails at the inner edges (n-1, R).
 
-    Each difference is taken on the side where the numbers are small: nothing cancels.
+    tails : F where `left`, F - 1 elsewhere, so that differences are taken of small numbers and
+    nothing cancels. The one bin where the sign changes has 1 more.
     """
-    ends = jnp.zeros_like(below, shape=(1, below.shape[1]))
-    below = jnp.concatenate([ends, below, ends + 1.0])
-    above = jnp.concatenate([ends + 1.0, above, ends])
-    upper = below[1:] + below[:-1] > 1.0
-    return jnp.maximum(jnp.where(upper, above[:-1] - above[1:], below[1:] - below[:-1]), 0.0)
+    ends = ((1, 1), (0, 0))
+    left = jnp.pad(left.astype(tails.dtype), ((1, 0), (0, 0)), constant_values=1.0)
+    step = left - jnp.pad(left[1:], ((0, 1), (0, 0)))
+    return jnp.maximum(jnp.diff(jnp.pad(tails, ends), axis=0) + step, 0.0)

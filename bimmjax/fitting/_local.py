@@ -17,11 +17,13 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from bimmjax._core.quadrature import gauss_legendre
 from bimmjax.fitting._flat import flatten
 from bimmjax.fitting._quantities import flat_quantities
 from bimmjax.fitting._scale import Scale, coarse, on_bins
-from bimmjax.fitting._scoring import Binned, Prior, Setting, assess, bin_mass, maximise
+from bimmjax.fitting._scoring import Binned, Prior, Setting, assess, maximise
 from bimmjax.models import Params, Unconstrained, from_unconstrained, to_unconstrained
+from bimmjax.models._nodes import bins_of_components, nodes
 from bimmjax.volumes import Grid
 
 # Stds of the priors. Intensities as shares of the contrast; the others in logs, logits of
@@ -201,18 +203,22 @@ def _reweighted(params: Params, data: Binned, setting: Setting) -> Params:
     A block may hold a hundred times less of a phase than the volume: from there second-order
     steps go astray, but the mixture is linear in its weights.
     """
+    assert params.correlation is not None
     phases = params.intensities.shape[0]
     weights = jnp.concatenate([params.interior_weights, params.interface_weights])
-
-    def component(alone: Array) -> Array:
-        only = params._replace(interior_weights=alone[:phases], interface_weights=alone[phases:])
-        return bin_mass(only, data, setting)
-
-    components = jax.vmap(component)(jnp.eye(weights.size, dtype=weights.dtype))
+    alone = params._replace(
+        interior_weights=jnp.ones_like(params.interior_weights),
+        interface_weights=jnp.ones_like(params.interface_weights),
+    )
+    at = nodes(alone, gauss_legendre(setting.nodes), "blurred", setting.gradient)
+    components = data.lattice * bins_of_components(
+        at, phases, params.correlation, data.u_edges, data.v_edges, data.rounding
+    )
+    components = components.reshape(weights.size, -1)
 
     def better(_: int, weights: Array) -> Array:
-        ratio = data.frequencies / (jnp.tensordot(weights, components, 1) + _NOTHING)
-        weights = weights * jnp.sum(components * ratio, (1, 2))
+        ratio = data.frequencies.ravel() / (weights @ components + _NOTHING)
+        weights = weights * (components @ ratio)
         weights = jnp.maximum(weights, _RAREST)
         return weights / jnp.sum(weights)
 

@@ -123,33 +123,62 @@ def assess(
 @partial(jax.jit, static_argnames="setting")
 def score(theta: Unconstrained, data: Binned, setting: Setting) -> tuple[Array, Array]:
     """Bin probabilities, and the derivative (f, bins...) of their logs by each free parameter."""
-    whole, unravel = ravel_pytree(theta)
-    free = np.arange(whole.size) if setting.free is None else np.array(setting.free)
-
-    def rebuild(x: Array) -> Unconstrained:
-        return unravel(whole.at[free].set(x))
-
-    if getattr(models, setting.model).USES_GRADIENT:
-        mass, moved = joint_slopes(
-            whole[free],
-            rebuild,
-            data.u_edges,
-            data.v_edges,
-            data.rounding,
-            gradient=setting.gradient,
-            size=setting.nodes,
-        )
-        mass, moved = mass * data.lattice, moved * data.lattice
-    else:
-        mass, moved = _slopes_one_by_one(
-            lambda x: bin_mass(from_unconstrained(rebuild(x)), data, setting), whole[free]
-        )
+    mass, moved = _masses(theta, data, setting)
     axes = tuple(range(1, moved.ndim))
     total = jnp.sum(mass)
     share = mass / total
     value = _with_outliers(share)
     moved = (1.0 - _OUTLIERS) * (moved - share * jnp.sum(moved, axes, keepdims=True)) / total
     return value, moved / value
+
+
+def _masses(theta: Unconstrained, data: Binned, setting: Setting) -> tuple[Array, Array]:
+    """What is expected in each bin, and its derivative (f, bins...) by each free parameter."""
+    whole, unravel = ravel_pytree(theta)
+    free = np.arange(whole.size) if setting.free is None else np.array(setting.free)
+
+    def rebuild(x: Array) -> Unconstrained:
+        return unravel(whole.at[free].set(x))
+
+    if not getattr(models, setting.model).USES_GRADIENT:
+        return _slopes_one_by_one(
+            lambda x: bin_mass(from_unconstrained(rebuild(x)), data, setting), whole[free]
+        )
+    mass, moved = joint_slopes(
+        whole[free],
+        rebuild,
+        data.u_edges,
+        data.v_edges,
+        data.rounding,
+        gradient=setting.gradient,
+        size=setting.nodes,
+    )
+    return mass * data.lattice, moved * data.lattice
+
+
+def _slope_and_information(
+    mass: Array, moved: Array, frequencies: Array
+) -> tuple[Array, Array, Array]:
+    """Bin probabilities, the slope (f,) of the divergence, the expected information (f, f).
+
+    The same as by `score`, but the large array goes into products as it is: probabilities are
+    normalised afterwards, in the small ones.
+    """
+    total = jnp.sum(mass)
+    share = mass / total
+    value = _with_outliers(share)
+    table = moved.reshape(moved.shape[0], -1)
+    # The bins' probabilities sum to 1, so the gap may stand for the frequencies: it is small.
+    gap = ((value - frequencies) / value).ravel()
+    ratio = (share / value).ravel()
+    beside = jnp.stack([gap, ratio, jnp.ones_like(gap)], axis=1)
+    along, across, sums = jnp.matmul(table, beside, precision=jax.lax.Precision.HIGHEST).T
+    raw = jnp.matmul(table / value.ravel(), table.T, precision=jax.lax.Precision.HIGHEST)
+    mixed = jnp.outer(across, sums)
+    both = jnp.dot(ratio, share.ravel()) * jnp.outer(sums, sums)
+    scale = (1.0 - _OUTLIERS) / total
+    slope = scale * (along - sums * jnp.dot(gap, share.ravel()))
+    return value, slope, scale**2 * (raw - mixed - mixed.T + both)
 
 
 def _slopes_one_by_one(mass: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
@@ -186,13 +215,12 @@ def maximise(
         return unravel(whole.at[free].set(x))
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
-        probability, slopes = score(rebuild(x), data, setting)
-        # The bins' probabilities sum to 1, so the gap may stand for the frequencies: it is small.
-        gap = probability - data.frequencies
+        probability, slope, information = _slope_and_information(
+            *_masses(rebuild(x), data, setting), data.frequencies
+        )
         pull = prior.precision * (x - prior.mean)
-        slope = slopes.reshape(size, -1) @ gap.ravel() + pull
         value = _divergence(data.frequencies, probability) + 0.5 * jnp.dot(pull, x - prior.mean)
-        return value, slope, _products(slopes, probability) + jnp.diag(prior.precision)
+        return value, slope + pull, information + jnp.diag(prior.precision)
 
     def step(state: _State) -> _State:
         move = -_solve(state.curvature + state.learnt, state.slope, state.damping)
@@ -285,11 +313,6 @@ def _divergence(frequencies: Array, probability: Array) -> Array:
     seen = frequencies > 0
     ratio = jnp.where(seen, frequencies, 1.0) / jnp.where(seen, probability, 1.0)
     return jnp.sum(frequencies * jnp.log(ratio))
-
-
-def _products(slopes: Array, weights: Array) -> Array:
-    table = slopes.reshape(slopes.shape[0], -1)
-    return jnp.matmul(table * weights.ravel(), table.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _solve(curvature: Array, slope: Array, damping: Array) -> Array:

@@ -121,6 +121,28 @@ def bins_joint(
     return jnp.matmul(rows, columns.T, precision=jax.lax.Precision.HIGHEST)
 
 
+def bins_of_components(
+    at: Nodes,
+    phases: int,
+    correlation: Array,
+    u_edges: Array,
+    v_edges: Array,
+    rounding: float | Array,
+) -> Array:
+    """`bins_joint` of each phase and each pair alone, (phases + pairs, n_u, n_v)."""
+    columns = gradient_bins(v_edges, at.gradient, gradient_spread(at, correlation, rounding))
+    rows = normal_bins(u_edges, at.intensity, at.noise_std) * at.weight
+    pairs = len(phase_pairs(phases))
+
+    def product(rows: Array, columns: Array, components: int) -> Array:
+        rows = rows.reshape(len(rows), components, -1)
+        columns = columns.reshape(len(columns), components, -1)
+        return jnp.einsum("uck,vck->cuv", rows, columns, precision=jax.lax.Precision.HIGHEST)
+
+    interiors = product(rows[:, :phases], columns[:, :phases], phases)
+    return jnp.concatenate([interiors, product(rows[:, phases:], columns[:, phases:], pairs)])
+
+
 def gradient_spread(at: Nodes, correlation: Array, rounding: float | Array) -> Array:
     """S at each node (R,): √2 times the std of one component of the gradient, rounding included."""
     return jnp.sqrt(at.noise_std**2 * (1.0 - correlation) + rounding**2 / 12.0)
