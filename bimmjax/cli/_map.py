@@ -90,6 +90,17 @@ def map_(
     unit: _options.Unit = None,
     dataset: _options.Dataset = None,
     dtype: _options.Dtype = None,
+    fill_missing: Annotated[
+        bool,
+        typer.Option(
+            "--fill-missing",
+            help="Chunks that do not exist are empty, not lost: the writer left them out.",
+        ),
+    ] = False,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Fit blocks anew of which voxels could not be read."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of whatever is random; the same gives the same.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew where --out holds maps already.")
@@ -156,6 +167,8 @@ def map_(
         "unit": unit,
         "dataset": dataset,
         "dtype": dtype,
+        "fill_missing": fill_missing,
+        "retry": retry,
         "seed": seed,
     }
     told = coordinator, processes, process

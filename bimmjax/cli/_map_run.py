@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +67,7 @@ def _team(run: MapRun) -> Team:
 
 def _map(volumes: Sequence[str], run: MapRun, check: Callable[[], None], *, leads: bool) -> None:
     with progress_bars(run.quiet or not leads) as bars:
-        with _nothing_left(run.out) if leads else contextlib.nullcontext():
+        with _no_new_parents(run.out) if leads else contextlib.nullcontext():
             maps, clock = _fit_all(volumes, run, bars, check)
         if not leads:
             return
@@ -148,29 +147,17 @@ def _remember(maps: Maps, clock: Clock) -> None:
 
 
 @contextlib.contextmanager
-def _nothing_left(out: str) -> Iterator[None]:
-    """Remove a folder that was made in vain: bad input, found before any block was fitted."""
+def _no_new_parents(out: str) -> Iterator[None]:
+    """Remove folders above `out` that were made in vain."""
     target = Path(os.path.abspath(out))  # noqa: PTH100 (need not exist)
-    fresh = not os.path.lexists(target)
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
         yield
     except InputError:
-        if fresh and target.exists() and not _begun(target):
-            shutil.rmtree(target, ignore_errors=True)
         with contextlib.suppress(OSError):
             for parent in missing:
                 parent.rmdir()
         raise
-
-
-def _begun(target: Path) -> bool:
-    from bimmjax.maps._store import MapStore
-
-    try:
-        return any(name.startswith("setup_") for name in MapStore.open(target).attributes)
-    except InputError:
-        return True
 
 
 def _report(maps: Maps, folder: Path, run: MapRun) -> None:

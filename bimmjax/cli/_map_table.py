@@ -8,9 +8,11 @@ from pathlib import Path
 from bimmjax.cli._map_summary import fits_per_second, left_over
 from bimmjax.maps import Maps
 from bimmjax.plot._maps_view import View
-from bimmjax.report._maps_rows import flag_rows, percent, quantity_row
+from bimmjax.report._maps_rows import MOSTLY_POOR, flag_rows, percent, quantity_row, time_row
 
 _FILE_WIDTH = 100
+_MOMENTS = 5
+_HEADS = ("mean", "spread", "error of one")
 
 
 def print_map_table(maps: Maps, folder: Path) -> None:
@@ -25,19 +27,34 @@ def print_map_table(maps: Maps, folder: Path) -> None:
     view = View(maps)
     console.print(f"[bold]{escape(folder.name)}[/]  {_facts(view)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("over the blocks that can be used:", no_wrap=True)
-    for head in ("mean", "spread", "error of one"):
+    moments = _some_moments(view)
+    heads = [f"at {view.times[i]:g}" for i in moments] if view.series else list(_HEADS)
+    over = "over the blocks at rest:" if view.mostly_poor else "over the blocks that can be used:"
+    table.add_column(over, no_wrap=True)
+    for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for row in (quantity_row(view, quantity) for quantity in view.drawn):
-        numbers = (f"[bold]{row.mean}[/]", row.between, row.error)
-        table.add_row(escape(row.name), *numbers, escape(row.unit))
+    for quantity in view.drawn:
+        if view.series:
+            name, numbers, unit = time_row(view, quantity, moments)
+        else:
+            row = quantity_row(view, quantity)
+            name, numbers, unit = (
+                row.name,
+                [f"[bold]{row.mean}[/]", row.between, row.error],
+                row.unit,
+            )
+        table.add_row(escape(name), *numbers, escape(unit))
     console.print(table)
     console.print(_usable(view))
     for flag in flag_rows(view):
         used = "" if flag.used else ", left out"
         console.print(
             f"  {flag.blocks:,} ({flag.share}{used}) [yellow]{flag.name}[/]: {escape(flag.meaning)}"
+        )
+    if view.mostly_poor:
+        console.print(
+            f"[yellow]{MOSTLY_POOR}[/] (--phases {maps.phases + 1}, --noise per_phase)",
         )
     for warning in _of_the_whole(maps):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
@@ -47,6 +64,12 @@ def print_map_table(maps: Maps, folder: Path) -> None:
     page = folder / "maps.html"
     where = page if page.exists() else folder / "blocks.csv"
     console.print(f"Written: {escape(str(where))}", soft_wrap=True)
+
+
+def _some_moments(view: View) -> list[int]:
+    """Times to tell of: first and last, and as many between as a line has room for."""
+    count = len(view.times)
+    return sorted({round(i * (count - 1) / (_MOMENTS - 1)) for i in range(_MOMENTS)})
 
 
 def _of_the_whole(maps: Maps) -> list[str]:

@@ -1,15 +1,17 @@
-"""Progress bars on standard error, only where somebody watches."""
+"""Progress on standard error: bars where somebody watches, lines now and then in logs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 
 class Progress:
-    """One bar per stage of the work; does nothing unless it is given a rich display."""
+    """One bar per stage of the work; does nothing unless it is given a display."""
 
     def __init__(self, display: Any = None) -> None:
         self._display = display
@@ -41,11 +43,50 @@ class Progress:
             self._display.update(task, completed=total, total=total)
 
 
+class Lines:
+    """A line now and then for logs, in the place of a display that nobody would see."""
+
+    def __init__(self, write: Callable[[str], object], every: float = 30.0) -> None:
+        self._write = write
+        self._every = every
+        self._stages: list[_Stage] = []
+        self._told = time.monotonic()
+
+    def add_task(self, name: str, *, total: float | None, completed: float, counted: str) -> int:
+        """A stage begins."""
+        self._stages.append(_Stage(name, total, completed, counted, time.monotonic()))
+        return len(self._stages) - 1
+
+    def update(self, stage: int, *, completed: float, total: float | None) -> None:
+        """Tell of it, if the last line is long enough ago."""
+        now, found = time.monotonic(), self._stages[stage]
+        if now - self._told < self._every or total is None or completed >= total:
+            return
+        self._told = now
+        speed = (completed - found.before) / (now - found.begun)
+        if speed <= 0.0:
+            return
+        left = timedelta(seconds=round((total - completed) / speed))
+        told = f"{speed:.3g} {found.counted} per second, " if found.counted else ""
+        self._write(f"{found.name}: {completed:.0f} of {total:.0f}, {told}{left} left")
+
+
+class _Stage(NamedTuple):
+    name: str
+    total: float | None
+    before: float
+    counted: str
+    begun: float
+
+
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator[Progress]:
-    """Bars for the length of a block; none if `quiet` or standard error is no terminal."""
-    if quiet or not sys.stderr.isatty():
+    """Bars for the length of a block; lines where standard error is no terminal."""
+    if quiet:
         yield Progress()
+        return
+    if not sys.stderr.isatty():
+        yield Progress(Lines(lambda line: print(line, file=sys.stderr, flush=True)))
         return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -142,7 +142,7 @@ def fit_blocks(
 ) -> BlockFits:
     """Fit n blocks; pure, to be compiled with `setting` and `lanes` static.
 
-    counts (n, n_u, n_v); a block of no voxels costs nothing and means nothing. starts (n, p).
+    counts (n, n_u, n_v); a block of no voxels means nothing. starts (n, p).
     spacing () : edge of a voxel.
     like : parameters of the shapes wanted. lanes : blocks fitted side by side; 1 suits a CPU,
     whose caches hold one fit, thousands suit a GPU.

@@ -26,6 +26,7 @@ from bimmjax.maps._source import open_source
 from bimmjax.maps._stand_in import StandIn, stand_in
 from bimmjax.maps._windows import Windows
 from bimmjax.models import Params, phase_pairs
+from bimmjax.properties import resolution_10_90
 from bimmjax.volumes import Grid
 
 _BLOCKS = 512
@@ -124,10 +125,9 @@ def _truth(made: StandIn, params: Params, spacing: float) -> dict[str, np.ndarra
     noise = np.asarray(params.noise_std, float)
     for i, std in enumerate(noise.ravel()):
         truth[f"noise_std_{i}" if noise.ndim else "noise_std"] = float(std)
-    blur = float(params.blur_std)  # type: ignore[arg-type]
     return truth | {
-        "blur_std": blur,
-        "resolution_10_90": 2.5631031310892007 * blur * spacing,
+        "blur_std": float(params.blur_std),  # type: ignore[arg-type]
+        "resolution_10_90": float(resolution_10_90(params, spacing)),  # type: ignore[arg-type]
         "correlation": made.correlation,
     }
 

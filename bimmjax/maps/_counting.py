@@ -1,4 +1,4 @@
-"""From voxels to one joint histogram per window: each voxel is read and counted once.
+"""From voxels to one joint histogram per window: each voxel is counted once.
 
 The volume is cut into the cells that windows share; histograms add up, so a window's is the sum
 of its cells'.
@@ -142,22 +142,18 @@ def _count_cells(
         found = binning.count(block.data, offsets, size, join=join, keep=keep)
         target = counts[place]
         target[...] = np.asarray(found).reshape(target.shape)
-        if source.damaged:
-            _mark(damaged, source, place, corner, cell)
+    _mark(damaged, source, corner, cell)
     return _Cells(low, counts, damaged)
 
 
-def _mark(
-    damaged: np.ndarray,
-    source: Source,
-    place: tuple[slice, ...],
-    corner: list[int],
-    cell: Shape,
-) -> None:
-    for index in np.ndindex(*(s.stop - s.start for s in place)):
-        at = tuple(s.start + i for s, i in zip(place, index, strict=True))
-        start = [f + a * c for a, f, c in zip(at, corner, cell, strict=True)]
-        damaged[at] = source.touched(start, cell)
+def _mark(damaged: np.ndarray, source: Source, corner: list[int], cell: Shape) -> None:
+    """Mark the cells that a damaged voxel lies in, or beside."""
+    for box in tuple(source.damaged):
+        touched = tuple(
+            slice(max((s.start - 1 - f) // c, 0), max(-(-(s.stop + 1 - f) // c), 0))
+            for s, f, c in zip(box, corner, cell, strict=True)
+        )
+        damaged[touched] = True
 
 
 def _offsets(

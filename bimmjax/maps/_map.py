@@ -22,7 +22,7 @@ from bimmjax.maps._calibration import UNCALIBRATED, Calibration, calibrate
 from bimmjax.maps._columns import all_columns
 from bimmjax.maps._counting import UnitCounts, window_counts
 from bimmjax.maps._fitting import Fitter
-from bimmjax.maps._flags import Flag
+from bimmjax.maps._flags import UNUSABLE, Flag
 from bimmjax.maps._global import fit_sample, global_grid
 from bimmjax.maps._maps import Maps, open_maps
 from bimmjax.maps._processes import Team, current_team, share
@@ -62,7 +62,9 @@ def map_fits(
     unit: str | None = None,
     dataset: str | None = None,
     dtype: str | None = None,
+    fill_missing: bool = False,
     seed: int = 0,
+    retry: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Maps:
@@ -102,8 +104,13 @@ def map_fits(
         One per volume of a series; 0, 1, 2, ... if not given.
     spacing, unit, dataset, dtype
         As in `open_volume`.
+    fill_missing : bool
+        Chunks that do not exist hold the fill value, as writers mean that leave out empty ones.
+        By default they count as lost, and the blocks that they touch are flagged.
     seed : int
         Of the stand-in.
+    retry : bool
+        Going on with maps, fit those blocks anew of which voxels could not be read.
     overwrite : bool
         Replace the maps in `out` instead of going on with them.
     progress : callable, optional
@@ -138,7 +145,14 @@ def map_fits(
     choice("gradient", gradient, ("central_difference", "plain"))
     choice("interface", interface, ("curved", "flat"))
     sources, moments = _open_all(
-        volume, mask, times, spacing=spacing, unit=unit, dataset=dataset, dtype=dtype
+        volume,
+        mask,
+        times,
+        spacing=spacing,
+        unit=unit,
+        dataset=dataset,
+        dtype=dtype,
+        fill_missing=fill_missing,
     )
     first = sources[0].volume
     given = None if start is None else _given(start, phases)
@@ -147,6 +161,7 @@ def map_fits(
         interface = "curved" if curved else "flat"
         noise = "per_phase" if np.ndim(params_of(given["params"]).noise_std) else "shared"
         gradient = given.get("gradient", gradient)
+        choice("gradient", gradient, ("central_difference", "plain"))
     windows = windows_of(first, block, stride)
     identity = {
         "volume": [_told(source.volume) for source in sources],
@@ -163,9 +178,12 @@ def map_fits(
         "start": None if given is None else _digest(given["params"]),
         "spacing": list(first.spacing),
         "unit": first.unit,
+        "fill_missing": fill_missing,
         "seed": seed,
     }
-    job = _Job(sources, windows, phases, free, noise, gradient, interface, errors, seed, given)
+    job = _Job(
+        sources, windows, phases, free, noise, gradient, interface, errors, seed, given, retry
+    )
     with current_team() as team:
         store = _store(out, windows, identity, job, moments, overwrite, team)
         _run(job, store, team, progress)
@@ -184,10 +202,23 @@ class _Job:
     errors: bool
     seed: int
     given: Mapping[str, Any] | None
+    retry: bool
 
     @property
     def series(self) -> bool:
         return len(self.sources) > 1
+
+    @property
+    def blur_free(self) -> bool:
+        return "log_blur_std" in FREE[self.free]
+
+    def waiting(self, store: MapStore, time_index: int, unit: Unit) -> bool:
+        """Whether a unit is to be fitted."""
+        if not store.done(time_index, unit):
+            return True
+        if not self.retry:
+            return False
+        return bool((store.read("flags", time_index, unit) & np.uint16(Flag.UNREADABLE)).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +228,6 @@ class _Setup:
     grid: Grid
     fitter: Fitter
     calibration: Calibration
-    blur_free: bool
 
 
 def _open_all(
@@ -276,7 +306,8 @@ def _told(volume: Volume | None) -> list[Any] | None:
 
 
 def _digest(params: Any) -> str:
-    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
+    text = json.dumps(params, sort_keys=True, default=lambda x: np.asarray(x).tolist())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _store(
@@ -327,7 +358,7 @@ def _run(job: _Job, store: MapStore, team: Team, progress: Progress | None) -> N
         # The leader alone says what is left: the others may see files late, or more of them.
         plan = None
         if team.leader:
-            waiting = [not store.done(time_index, unit) for unit in everything]
+            waiting = [job.waiting(store, time_index, unit) for unit in everything]
             fitted += sum(u.windows for u, w in zip(everything, waiting, strict=True) if not w)
             setup = _setup(job, store, time_index) if any(waiting) else None
             plan = waiting, setup
@@ -344,7 +375,7 @@ def _run(job: _Job, store: MapStore, team: Team, progress: Progress | None) -> N
             if time_index:
                 starts = _starts(store, time_index - 1, found.unit, fit.fitter)
             fits = fit.fitter(found.counts, starts)
-            store.write(time_index, found.unit, _columns(found, fits, fit))
+            store.write(time_index, found.unit, _columns(found, fits, fit, job.blur_free))
             fitted += found.unit.windows
             if progress is not None:
                 progress(team.report(fitted), total)
@@ -376,12 +407,7 @@ def _kept(job: _Job, setups: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:
     params, grid = params_of(told["global_fit"]["params"]), _grid(told["grid"])
-    return _Setup(
-        grid,
-        _fitter(job, params, grid),
-        _calibration(told["calibration"]),
-        "log_blur_std" in FREE[job.free],
-    )
+    return _Setup(grid, _fitter(job, params, grid), _calibration(told["calibration"]))
 
 
 def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> dict[str, Any]:
@@ -450,12 +476,15 @@ def _calibration(told: Mapping[str, Any]) -> Calibration:
 
 
 def _starts(store: MapStore, time_index: int, unit: Unit, fitter: Fitter) -> np.ndarray:
-    """Where the fits of the volume before ended."""
+    """Where the fits of the volume before ended; as usual where they ended badly."""
     read = {name: store.read(name, time_index, unit).ravel() for name in fitter.names}
-    return fitter.starts(read)
+    bad = (store.read("flags", time_index, unit).ravel() & np.uint16(UNUSABLE)) != 0
+    return np.where(bad[:, None], np.asarray(fitter.local.plan.start), fitter.starts(read))
 
 
-def _columns(counts: UnitCounts, fits: BlockFits, setup: _Setup) -> dict[str, np.ndarray]:
+def _columns(
+    counts: UnitCounts, fits: BlockFits, setup: _Setup, blur_free: bool
+) -> dict[str, np.ndarray]:
     """All columns of a unit, in its shape."""
     values, errors = setup.fitter.columns(fits)
     errors = setup.calibration.errors(values, errors, setup.fitter.widths)
@@ -472,7 +501,7 @@ def _columns(counts: UnitCounts, fits: BlockFits, setup: _Setup) -> dict[str, np
         Flag.NOT_CONVERGED: ~fits.converged,
         Flag.PHASE_ABSENT: np.any(absent, axis=0),
         Flag.POOR_FIT: misplaced > POOR_FIT + setup.calibration.misplaced,
-        Flag.BLUR_UNTOLD: setup.blur_free & (fits.told < _LEAST_TOLD),
+        Flag.BLUR_UNTOLD: blur_free & (fits.told < _LEAST_TOLD),
         Flag.FAILED: ~finite,
     }
     flags = sum(np.where(raised[flag] & ~empty, int(flag), 0) for flag in raised)

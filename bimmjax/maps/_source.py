@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -14,6 +15,8 @@ from bimmjax._core.checks import InputError
 from bimmjax.volumes import Volume, open_volume
 
 Box = tuple[slice, slice, slice]
+
+_PAUSE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,28 +76,19 @@ class Source:
                 kept &= padded[tuple(side if k == axis else core[k] for k in range(3))]
         return kept
 
-    def touched(self, start: Sequence[int], shape: Sequence[int]) -> bool:
-        """Whether a box, or the layer of voxels around it, has damaged voxels."""
-        return any(
-            all(
-                s.start < a + n + 1 and a - 1 < s.stop
-                for s, a, n in zip(box, start, shape, strict=True)
-            )
-            for box in tuple(self.damaged)
-        )
-
 
 def open_source(volume: Any, mask: Any = None, **options: Any) -> Source:
     """Open a volume, and its mask if there is one, so that reading goes on past damage.
 
-    `options` as for `open_volume`.
+    `options` as for `open_volume`; chunks that do not exist are damage, unless it is told to fill
+    them.
 
     Raises
     ------
     InputError
         As `open_volume`; a mask of another shape.
     """
-    opened = open_volume(volume, fill_missing=False, **options)
+    opened = open_volume(volume, **{"fill_missing": False, **options})
     over = None
     if mask is not None:
         try:
@@ -128,7 +122,7 @@ def _resilient(volume: Volume, damaged: list[Box]) -> Volume:
                 slice(p.start - s.start, p.stop - s.start) for p, s in zip(part, box, strict=True)
             )
             try:
-                data[place] = volume.read(*part)
+                data[place] = _patiently(volume, part)
             except InputError:
                 with lock:
                     if part not in damaged:
@@ -136,6 +130,15 @@ def _resilient(volume: Volume, damaged: list[Box]) -> Volume:
         return data
 
     return replace(volume, reader=read)
+
+
+def _patiently(volume: Volume, box: Box) -> np.ndarray:
+    """Read once more after a while what fails: a busy file server is no damage."""
+    try:
+        return volume.read(*box)
+    except InputError:
+        time.sleep(_PAUSE)
+        return volume.read(*box)
 
 
 def _chunks(box: Box, chunk: Sequence[int]) -> list[Box]:

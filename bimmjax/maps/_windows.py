@@ -19,6 +19,10 @@ _SMALLEST_CELL = 4
 # to lose to a kill.
 _UNITS = 64
 _FEWEST, _MOST = 128, 4096
+# Cells of one unit: their histograms are held at once, of 32 kB at most.
+_MOST_CELLS = 8192
+# Larger cells would be read whole.
+_LARGEST_CELL = 128
 
 
 @dataclass(frozen=True)
@@ -74,35 +78,49 @@ class Windows:
 
     @cached_property
     def cell(self) -> Shape:
-        """Edges of the largest cells that every window is made of."""
-        z, y, x = (math.gcd(b, s) for b, s in zip(self.block, self.stride, strict=True))
+        """Edges of the cells that every window is made of: the largest, up to 128 voxels."""
+        z, y, x = (_divisor(math.gcd(b, s)) for b, s in zip(self.block, self.stride, strict=True))
         return (z, y, x)
 
     @cached_property
     def chunk(self) -> Shape:
         """Windows of one unit (fewer at the far edges), which is one chunk of every map.
 
-        Whole rows, then whole layers, then several layers.
+        Whole rows, then whole layers, then several layers; parts of rows where that many windows
+        would hold too many cells.
         """
-        wanted = min(max(self.count // _UNITS, _FEWEST), _MOST)
-        rows = max(1, min(self.shape[1], wanted // self.shape[2]))
-        layers = max(1, min(self.shape[0], wanted // (rows * self.shape[2])))
-        # Even shares instead of a thin last one.
-        rows = -(-self.shape[1] // -(-self.shape[1] // rows))
-        layers = -(-self.shape[0] // -(-self.shape[0] // layers))
-        return (layers, rows, self.shape[2])
+        room = min(max(self.count // _UNITS, _FEWEST), _MOST)
+        cells = _MOST_CELLS
+        size = [1, 1, 1]
+        for axis in (2, 1, 0):
+            # What this axis may hold, with one window's cells along the axes still to come.
+            rest = math.prod(self._cells(k, 1) for k in range(axis))
+            most = max(
+                (n for n in range(1, room + 1) if self._cells(axis, n) * rest <= cells), default=1
+            )
+            # Even shares instead of a thin last one.
+            whole = self.shape[axis]
+            size[axis] = -(-whole // -(-whole // min(whole, most)))
+            room = max(room // size[axis], 1)
+            cells //= self._cells(axis, size[axis])
+        return (size[0], size[1], size[2])
+
+    def _cells(self, axis: int, windows: int) -> int:
+        """Cells along an axis that so many windows reach over."""
+        reach = (windows - 1) * self.stride[axis] + self.block[axis]
+        return reach // self.cell[axis]
 
     def units(self) -> Iterator[Unit]:
         """All units: strip after strip of rows, and layer after layer within each.
 
         So the cells that one unit shares with the next, one layer on, are at hand.
         """
-        step_z, step_y, width = self.chunk
-        for y, z in itertools.product(
-            range(0, self.shape[1], step_y), range(0, self.shape[0], step_z)
-        ):
-            shape = (min(step_z, self.shape[0] - z), min(step_y, self.shape[1] - y), width)
-            yield Unit((z, y, 0), shape)
+        along_z, along_y, along_x = (
+            [(start, min(step, whole - start)) for start in range(0, whole, step)]
+            for whole, step in zip(self.shape, self.chunk, strict=True)
+        )
+        for (y, rows), (x, width), (z, layers) in itertools.product(along_y, along_x, along_z):
+            yield Unit((z, y, x), (layers, rows, width))
 
     def voxel_start(self, window: Sequence[int]) -> Shape:
         """First voxel (z, y, x) of a window."""
@@ -134,6 +152,12 @@ def windows_of(volume: Volume, block: int | Sequence[int], stride: object = None
                 f"divisor of at least {_SMALLEST_CELL} (half the block, say)"
             )
     return Windows(volume.shape, edges, steps)
+
+
+def _divisor(edge: int) -> int:
+    """The largest divisor that is no larger than a cell may be; the edge itself if none will do."""
+    fit = [n for n in range(_SMALLEST_CELL, min(edge, _LARGEST_CELL) + 1) if edge % n == 0]
+    return fit[-1] if fit else edge
 
 
 def _three(name: str, value: object, smallest: int) -> Shape:

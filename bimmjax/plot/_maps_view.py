@@ -39,7 +39,7 @@ class Quantity(NamedTuple):
 class Estimates(NamedTuple):
     """A quantity over the blocks, in the quantity's units.
 
-    value, stderr : (t, z, y, x) float32, NaN where the block cannot be used.
+    value, stderr : (t, z, y, x) float32, NaN where the block is not shown.
     borrowed : (t, z, y, x) bool, where the value is mostly the prior's: not the block's own.
     """
 
@@ -105,6 +105,20 @@ class View:
         return (self.flags & int(UNUSABLE)) == 0
 
     @cached_property
+    def shown(self) -> np.ndarray:
+        """(t, z, y, x): blocks that are drawn; those that fit poorly as well if most do."""
+        return self._at_rest if self.mostly_poor else self.usable
+
+    @cached_property
+    def mostly_poor(self) -> bool:
+        """Whether most blocks came to rest and fit poorly: then nothing else could be shown."""
+        return 2 * int(self.usable.sum()) < int(self._at_rest.sum())
+
+    @property
+    def _at_rest(self) -> np.ndarray:
+        return (self.flags & int(UNUSABLE & ~Flag.POOR_FIT)) == 0
+
+    @cached_property
     def pending(self) -> np.ndarray:
         """(t, z, y, x): blocks that are not fitted yet."""
         return (self.flags & int(Flag.PENDING)) != 0
@@ -139,10 +153,10 @@ class View:
     def read(self, quantity: Quantity) -> Estimates:
         """Values and standard errors (NaN if the quantity has none)."""
         borrowed = self._borrowed(quantity)
-        value = self._usable_values(quantity.column, quantity.times)
+        value = self._shown_values(quantity.column, quantity.times)
         name = f"{quantity.column}_stderr"
         if name in self.maps.columns:
-            stderr = self._usable_values(name, quantity.times)
+            stderr = self._shown_values(name, quantity.times)
         else:
             stderr = np.full_like(value, np.nan)
         return Estimates(value, stderr, borrowed & np.isfinite(value))
@@ -172,9 +186,9 @@ class View:
         values = np.asarray(self.maps[column])
         return values if values.ndim == 4 else values[None]
 
-    def _usable_values(self, column: str, times: float) -> np.ndarray:
+    def _shown_values(self, column: str, times: float) -> np.ndarray:
         values = self.whole(column).astype(np.float32) * np.float32(times)
-        values[~(self.usable & np.isfinite(values))] = np.nan
+        values[~(self.shown & np.isfinite(values))] = np.nan
         return values
 
     def _borrowed(self, quantity: Quantity) -> np.ndarray:

@@ -16,6 +16,7 @@ from bimmjax.plot._maps_spread import independent_share
 from bimmjax.plot._maps_view import MAIN, Quantity, View
 from bimmjax.report._html import document, picture, section, table, verdict_box, warnings_box
 from bimmjax.report._maps_rows import (
+    MOSTLY_POOR,
     block_rows,
     flag_rows,
     percent,
@@ -33,7 +34,7 @@ _LISTED = 20
 _GOOD, _FAIR = 0.9, 0.5  # of the blocks can be used
 
 _SPREAD = (
-    "Over the blocks that can be used. <b>Spread</b>: standard deviation between blocks. "
+    "Over the blocks that are shown. <b>Spread</b>: standard deviation between blocks. "
     "<b>Error</b>: median standard error of one block. Blocks differ for certain only where their "
     "variance is clearly above the mean square of their errors; what remains is the variation of "
     "the sample, which for blocks of a uniform material is not zero either: each holds another "
@@ -56,7 +57,7 @@ _CAPTIONS = {
     ),
     "series": (
         "Change with time",
-        "Points: mean over the blocks that can be used, with its standard error (of overlapping "
+        "Points: mean over the blocks that are shown, with its standard error (of overlapping "
         "blocks only the independent share counts). Band: standard deviation between blocks. "
         "Diamonds: fit of each whole volume.",
     ),
@@ -139,7 +140,7 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
 def _figures(maps: Maps) -> Iterator[tuple[str, Figure]]:
     view = View(maps)
     yield "maps", plot.map_slices(maps)
-    if view.usable.any():
+    if view.shown.any():
         yield "histograms", plot.map_histograms(maps)
         if view.series:
             yield "series", plot.map_series(maps)
@@ -214,7 +215,7 @@ def _verdict(view: View) -> tuple[str, str, str]:
 
 def _warnings(view: View) -> list[str]:
     """What the global fits warned of, once each; the local fits lean on them."""
-    said: dict[str, None] = {}
+    said: dict[str, None] = {MOSTLY_POOR: None} if view.mostly_poor else {}
     for fit in view.global_fits:
         if fit.get("converged") is False:
             said["The fit of the whole volume, on which all local fits lean, did not converge."] = (
@@ -240,7 +241,7 @@ def _quantities(view: View) -> Iterator[str]:
     main = [q for q in view.quantities if q in view.drawn]
     rest = [q for q in view.quantities if q not in main]
     yield _quantity_table(view, main)
-    borrowed = _BORROWED if view.usable.any() else ""
+    borrowed = _BORROWED if view.shown.any() else ""
     yield f'<p class="note">{_SPREAD}{borrowed}</p>'
     if view.series:
         yield (

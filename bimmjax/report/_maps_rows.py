@@ -12,8 +12,12 @@ from bimmjax.maps._flags import MEANING, UNUSABLE, Flag
 from bimmjax.maps._meaning import meaning_of
 from bimmjax.plot._labels import power, signed
 from bimmjax.plot._maps_spread import Spread, spread
-from bimmjax.plot._maps_view import Quantity, View
+from bimmjax.plot._maps_view import Estimates, Quantity, View
 
+MOSTLY_POOR = (
+    "Most blocks fit poorly. They are shown all the same; do not trust them. Another number of "
+    "phases, or a noise for each phase, may describe them."
+)
 _DASH = "–"
 # Whatever is wrong with the fit itself comes first; blocks without data were meant to be so.
 _WORST = (
@@ -79,6 +83,14 @@ def quantity_row(view: View, quantity: Quantity) -> QuantityRow:
         _variation(found, beyond),
         meaning_of(quantity.column),
     )
+
+
+def time_row(view: View, quantity: Quantity, moments: Sequence[int]) -> tuple[str, list[str], str]:
+    """A quantity's name, its means over the blocks at some times, and their unit."""
+    estimates = view.read(quantity)
+    each = [spread(Estimates(*(part[moment][None] for part in estimates))) for moment in moments]
+    told, exponent = _alike([found.mean for found in each], spread(estimates))
+    return quantity.name, told, f"{power(exponent)} {quantity.unit}".strip()
 
 
 def flag_rows(view: View) -> list[FlagRow]:

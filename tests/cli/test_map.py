@@ -181,6 +181,7 @@ def test_a_series_has_times(
     ended = run("map", tiff, "later.tif", *words)
     assert (ended.status, ended.error) == (0, "")
     assert "2 volumes, each 2 x 2 x 2 blocks" in ended.out
+    assert "at 1.5" in ended.out
     out = here / "rock-maps.zarr"
     assert [row["time"] for row in _rows(out)] == ["0"] * 8 + ["1.5"] * 8
     told = _strict((out / "map.json").read_text("utf-8"))
@@ -397,3 +398,19 @@ def test_a_bar_tells_count_speed_and_time_left():
     assert str(column.render(second)) == "700/4,000 · 100 fits/s · 0:33 left"
     bars.finish()
     assert all(task.finished for task in display.tasks)
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch):
+    from bimmjax.cli import _progress
+
+    now = [0.0]
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    said: list[str] = []
+    lines = _progress.Progress(_progress.Lines(said.append))
+    lines.stage("Fitting the whole")
+    lines.update("Fitting blocks", 400, 4000, "fits")
+    for done in (500, 600, 700):
+        now[0] += 20.0
+        lines.update("Fitting blocks", done, 4000, "fits")
+    lines.finish()
+    assert said == ["Fitting blocks: 600 of 4000, 5 fits per second, 0:11:20 left"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bimmjax import InputError, convert, open_volume
-from bimmjax.maps import _counting
+from bimmjax.maps import _counting, _source
 from bimmjax.maps._counting import UnitCounts, window_counts
 from bimmjax.maps._global import global_grid
 from bimmjax.maps._source import Source, open_source
@@ -259,6 +259,32 @@ def test_chunks_of_the_fill_value_are_not_damage(tmp_path: Path):
     assert not unreadable.any()
     kept = usable(volume, np.ones(volume.shape, bool))
     agree(counts, brute_force(volume, grid, windows, kept), exact=True)
+
+
+def test_missing_chunks_are_empty_if_the_writer_means_it(tmp_path: Path):
+    volume = grey((32, 32, 32), np.uint8) + np.uint8(1)
+    path = convert(volume, tmp_path / "a.zarr", chunk=(16, 16, 16), shard=(16, 16, 16))
+    (path / "0" / "c" / "0" / "1" / "0").unlink()
+    filled = open_source(path, fill_missing=True)
+    windows = windows_of(filled.volume, 8)
+    grid = choose_grid(open_volume(volume))
+    assert not counted(filled, grid, windows, windows.units())[2].any()
+    assert counted(open_source(path), grid, windows, windows.units())[2].any()
+
+
+def test_what_fails_once_is_read_again(monkeypatch: pytest.MonkeyPatch):
+    volume = grey((24, 24, 24), np.uint8)
+    opened, failures = open_volume(volume), iter([True, True] + [False] * 100)
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        if next(failures):
+            raise InputError("source: busy")
+        return volume[z, y, x]
+
+    monkeypatch.setattr(_source, "_PAUSE", 0.0)
+    source = open_source(replace(opened, reader=read))
+    np.testing.assert_array_equal(source.volume.read(*[slice(0, 24)] * 3), volume)
+    assert not source.damaged
 
 
 def watched(volume: np.ndarray) -> tuple[Volume, np.ndarray]:

@@ -143,6 +143,27 @@ def test_flags_where_they_belong_and_nowhere_else(made: Made, fit: bimmjax.Fit, 
     np.testing.assert_allclose(maps["volume_fraction_0"][partly], truth[partly], atol=0.05)
 
 
+def test_retry_fits_what_could_not_be_read(made: Made, fit: bimmjax.Fit, tmp_path: Path):
+    path = convert(made.image, tmp_path / "a.zarr", chunk=(32, 32, 32), shard=(32, 32, 32))
+    file = path / "0" / "c" / "1" / "1" / "1"
+    kept = file.read_bytes()
+    file.write_bytes(b"no chunk")
+    options: dict[str, Any] = {
+        "out": tmp_path / "maps.zarr",
+        "block": BLOCK,
+        "start": fit.to_dict(),
+    }
+    damaged = map_fits(path, errors=False, **options)
+    assert damaged.flagged(Flag.UNREADABLE).any()
+    file.write_bytes(kept)
+    same = map_fits(path, errors=False, **options)
+    np.testing.assert_array_equal(same.flags, damaged.flags)
+    mended = map_fits(path, errors=False, retry=True, **options)
+    assert not mended.flagged(Flag.UNREADABLE).any()
+    whole = map_fits(made.image, errors=False, block=BLOCK, start=fit.to_dict())
+    np.testing.assert_array_equal(mended["voxels"], whole["voxels"])
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_devices_change_nothing(
     count: int, made: Made, fit: bimmjax.Fit, plain: Maps, monkeypatch: pytest.MonkeyPatch

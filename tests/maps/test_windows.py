@@ -60,13 +60,37 @@ def test_every_window_is_made_of_whole_cells(windows: Windows):
         assert stride % cell == 0
 
 
+@given(WINDOWS)
+@settings(max_examples=60, deadline=None)
+def test_a_unit_holds_few_cells_however_the_windows_overlap(windows: Windows):
+    cells = [
+        ((n - 1) * s + b) // c
+        for n, s, b, c in zip(
+            windows.chunk, windows.stride, windows.block, windows.cell, strict=True
+        )
+    ]
+    one = [b // c for b, c in zip(windows.block, windows.cell, strict=True)]
+    assert np.prod(cells) <= max(8192, np.prod(one))
+
+
+def test_large_volumes_with_awkward_strides_stay_small():
+    windows = Windows((2000,) * 3, (64,) * 3, (36,) * 3)
+    assert windows.cell == (4, 4, 4)
+    assert np.prod(windows.chunk) < 30
+    assert Windows((2000,) * 3, (64,) * 3, (32,) * 3).chunk[2] > 30
+
+
+@pytest.mark.parametrize(("edge", "cell"), [(1024, 128), (129, 43), (257, 257), (8, 8)])
+def test_large_blocks_are_read_in_cells(edge: int, cell: int):
+    assert Windows((2100,) * 3, (edge,) * 3, (edge,) * 3).cell == (cell,) * 3
+
+
 @given(st.tuples(*[st.integers(1, 300)] * 3))
 @settings(max_examples=60, deadline=None)
 def test_units_are_a_64th_within_limits(shape: tuple[int, int, int]):
     windows = Windows(tuple(8 * n for n in shape), (8, 8, 8), (8, 8, 8))
     assert windows.shape == shape
-    most = max(min(max(windows.count // 64, 128), 4096), shape[2])
-    assert np.prod(windows.chunk) <= most
+    assert np.prod(windows.chunk) <= min(max(windows.count // 64, 128), 4096)
 
 
 def test_from_what_a_user_gives():

@@ -339,6 +339,17 @@ def test_odd_maps_still_make_a_page(tmp_path: Path, options: dict, told: str):
     assert told.replace("All 1 blocks", "The one block") in words
 
 
+def test_blocks_that_fit_poorly_are_shown_where_most_do(tmp_path: Path):
+    poor = make_maps(flags=int(Flag.POOR_FIT))
+    _, _, words = _read(write_maps_report(poor, tmp_path))
+    assert "Most blocks fit poorly" in words
+    assert (tmp_path / "histograms.png").exists()
+    assert np.isfinite(View(poor).read(View(poor).drawn[0]).value).all()
+    few = View(make_maps(flags=_flags((6, 4, 5))))
+    assert not few.mostly_poor
+    np.testing.assert_array_equal(few.shown, few.usable)
+
+
 def test_stale_pictures_go(tmp_path: Path):
     write_maps_report(make_maps(flags=_flags((6, 4, 5))), tmp_path)
     assert (tmp_path / "flags.png").exists()
