@@ -70,6 +70,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
         "made on",
         "largest difference",
         "99 % of differences below",
+        "largest in standard errors",
         "differing flags",
         "differing counts",
     ]
@@ -129,18 +130,21 @@ def _free_port() -> int:
 
 
 def _difference(ours: Maps, theirs: Maps) -> list[Any]:
-    """Of all values: the largest difference, the 99 % quantile; how many flags, voxels differ."""
-    shares = []
-    for name in ours.columns:
-        a, b = np.asarray(ours[name], float), np.asarray(theirs[name], float)
+    """How far values are apart: largest, 99 % quantile, in standard errors; what else differs."""
+    shares, errors = [], []
+    for name in set(ours.columns) - {"flags", "voxels", "steps"}:
+        a, b = ours[name].astype(float), theirs[name].astype(float)
         if not np.array_equal(np.isnan(a), np.isnan(b)):
-            return [float("inf"), float("inf"), None, None]
-        scale = max(float(np.nanmax(np.abs(a))), 1e-30)
-        shares.append((np.abs(a - b) / scale).ravel())
+            return [float("inf")] * 3 + [None] * 2
+        off = np.abs(a - b)
+        shares.append((off / max(float(np.nanmax(np.abs(a))), 1e-30)).ravel())
+        if f"{name}_stderr" in ours.columns:
+            errors.append(float(np.nanmax(off / ours[f"{name}_stderr"])))
     every = np.concatenate(shares)
     return [
         float(np.nanmax(every)),
         float(np.nanquantile(every, 0.99)),
+        max(errors),
         int((ours["flags"] != theirs["flags"]).sum()),
         int((ours["voxels"] != theirs["voxels"]).sum()),
     ]
