@@ -12,7 +12,7 @@ import numpy as np
 
 from bimmjax import sim
 
-_REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[2] / "shared" / "data"
 
 
 class Known(NamedTuple):
@@ -69,7 +69,7 @@ def known_volume(
 
 def real_volume(name: str) -> tuple[np.ndarray, str]:
     """ "cement" or "bone" (128³ uint8) with a label; a simulated stand-in where it is missing."""
-    found = sorted(_REAL.glob(f"{name}_*.tif"))
+    found = sorted(REAL.glob(f"{name}_*.tif"))
     if found:
         import tifffile
 

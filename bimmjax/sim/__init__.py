@@ -6,6 +6,14 @@ interface areas are measured on the host.
 
 from bimmjax.sim._artificial import Artificial as Artificial
 from bimmjax.sim._artificial import artificial_volume as artificial_volume
+from bimmjax.sim._bodies import Body as Body
+from bimmjax.sim._bodies import Truth as Truth
+from bimmjax.sim._bodies import fibre_body as fibre_body
+from bimmjax.sim._bodies import field_body as field_body
+from bimmjax.sim._bodies import mask_body as mask_body
+from bimmjax.sim._bodies import measured_truth as measured_truth
+from bimmjax.sim._bodies import sheet_body as sheet_body
+from bimmjax.sim._bodies import sphere_body as sphere_body
 from bimmjax.sim._fields import gaussian_field as gaussian_field
 from bimmjax.sim._fields import gaussian_field_area as gaussian_field_area
 from bimmjax.sim._imaging import add_noise as add_noise

@@ -194,8 +194,7 @@ def render(structure: Structure, values: jax.Array, supersample: int = 1) -> jax
     fields, levels = structure
     shape = (fields.shape[1], fields.shape[2], fields.shape[3])
     spectra = [jnp.fft.rfftn(field) for field in fields]
-    centres = (np.arange(supersample) + 0.5) / supersample - 0.5
-    offsets = np.stack(np.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3)
+    offsets = _offsets(supersample)
 
     def add(total: jax.Array, offset: jax.Array) -> tuple[jax.Array, None]:
         moved = jnp.stack([shifted(spectrum, shape, offset) for spectrum in spectra])
@@ -203,3 +202,18 @@ def render(structure: Structure, values: jax.Array, supersample: int = 1) -> jax
 
     total, _ = jax.lax.scan(add, jnp.zeros(shape, jnp.float32), jnp.asarray(offsets, jnp.float32))
     return total / len(offsets)
+
+
+def _offsets(supersample: int) -> np.ndarray:
+    """Points within a voxel, from its centre: (supersample³, 3)."""
+    along = (np.arange(supersample) + 0.5) / supersample - 0.5
+    return np.stack(np.meshgrid(along, along, along, indexing="ij"), -1).reshape(-1, 3)
+
+
+@functools.partial(jax.jit, static_argnames="supersample")
+def between_voxels(field: jax.Array, supersample: int) -> jax.Array:
+    """A periodic field at supersample³ points of each voxel: (supersample³, z, y, x)."""
+    spectrum = jnp.fft.rfftn(field)
+    shape = (field.shape[0], field.shape[1], field.shape[2])
+    offsets = jnp.asarray(_offsets(supersample), jnp.float32)
+    return jax.lax.map(lambda offset: shifted(spectrum, shape, offset), offsets)

@@ -97,6 +97,17 @@ def interface_areas(structure: Structure, *, periodic: bool = True) -> np.ndarra
     >>> bool(abs(areas[0] * 15**3 / (4 * np.pi * 6**2) - 1) < 0.01)
     True
     """
+    return surface_moments(structure, periodic=periodic)[:, 0]
+
+
+def surface_moments(
+    structure: Structure, *, periodic: bool = True, beside: np.ndarray | None = None
+) -> np.ndarray:
+    """Area of every interface per volume, and what a quantity amounts to on it.
+
+    beside : (F, C, z, y, x), C quantities for the surface of each field. Returns (P, 1 + C)
+    float64: the area, then the integrals over it, per volume.
+    """
     structure = checked_structure(structure)
     fields = np.asarray(structure.fields)
     levels = np.asarray(structure.levels)
@@ -108,33 +119,52 @@ def interface_areas(structure: Structure, *, periodic: bool = True) -> np.ndarra
             f"structure: got fields of shape {fields.shape}, "
             "wants at least 2 voxels along each axis"
         )
-    total = dict.fromkeys(pairs, 0.0)
+    if beside is None:
+        beside = np.zeros((len(fields), 0, *fields.shape[1:]), np.float32)
+    total = {pair: np.zeros(1 + beside.shape[1]) for pair in pairs}
     for start in range(0, cells[0], SLAB):
         layers = range(start, min(start + SLAB, cells[0]) + 1)
-        slab = np.take(fields, layers, axis=1, mode="wrap")
-        slab = np.pad(slab, ((0, 0), (0, 0), (0, wrap), (0, wrap)), mode="wrap")
-        for pair, area in _slab_areas(slab, levels):
-            total[pair] += area
-    return np.array([total[pair] for pair in pairs]) / np.prod(cells)
+        slab, along = (
+            np.pad(
+                np.take(volumes, layers, axis=-3, mode="wrap"),
+                [(0, 0)] * (volumes.ndim - 2) + [(0, wrap)] * 2,
+                mode="wrap",
+            )
+            for volumes in (fields, beside)
+        )
+        for pair, corners in _slab_surfaces(slab, levels, along):
+            areas = _areas(corners)
+            total[pair][0] += areas.sum()
+            total[pair][1:] += areas @ corners[:, :, 3:].mean(1)
+    moments = np.array([total[pair] for pair in pairs]).reshape(len(pairs), 1 + beside.shape[1])
+    return moments / np.prod(cells)
 
 
-def _slab_areas(fields: np.ndarray, levels: np.ndarray) -> Iterator[tuple[tuple[int, int], float]]:
-    """Each pair that meets within fields (F, z, y, x), with its area in voxels²."""
+def _slab_surfaces(
+    fields: np.ndarray, levels: np.ndarray, beside: np.ndarray
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Each pair that meets within fields (F, z, y, x), with the corners of its triangles.
+
+    Those are (T, 3, 3 + C): positions, then what of `beside` (F, C, z, y, x) lies there.
+    """
     phases = levels.size + 1
     nested = len(fields) == 1
     for i, level in enumerate(levels):
-        vertices, faces = _marching_cubes(fields[0 if nested else i], float(level))
+        field = 0 if nested else i
+        vertices, faces = _marching_cubes(fields[field], float(level))
+        there = [_interpolate(quantity, vertices) for quantity in beside[field]]
         if nested:
-            yield (i, i + 1), float(_areas(vertices[faces]).sum())
+            yield (i, i + 1), np.column_stack([vertices, *there])[faces]
             continue
         heights = [_interpolate(f, vertices) - c for f, c in zip(fields, levels, strict=True)]
-        left = np.column_stack([vertices, *heights])[faces]
+        left = np.column_stack([vertices, *there, *heights])[faces]
+        first = left.shape[2] - len(heights)
         for k in range(i):
-            _, left = split_triangles(left, 3 + k)
+            _, left = split_triangles(left, first + k)
         for j in range(i + 1, phases - 1):
-            part, left = split_triangles(left, 3 + j)
-            yield (i, j), float(_areas(part).sum())
-        yield (i, phases - 1), float(_areas(left).sum())
+            part, left = split_triangles(left, first + j)
+            yield (i, j), part[:, :, :first]
+        yield (i, phases - 1), left[:, :, :first]
 
 
 def _interpolate(field: np.ndarray, points: np.ndarray) -> np.ndarray:
