@@ -81,9 +81,11 @@ def gradient_tails(edges: Array, gradient: Array, spread: Array) -> Array:
     """
     a = _SQRT_2 * edges[1:-1, None] / spread[None, :]
     shift = _SQRT_2 * (gradient / spread)[None, :]
-    near, far = _upper_tail(jnp.abs(a - shift)), _upper_tail(a + shift)
+    # Of the sign that `normal_left` sees, which a - shift need not have after rounding.
+    apart = _SQRT_2 * (edges[1:-1, None] - gradient[None, :]) / spread[None, :]
+    near, far = _upper_tail(jnp.abs(apart)), _upper_tail(a + shift)
     # [φ(a-λ) - φ(a+λ)] / λ, written so that λ = 0 is no special case.
-    bracket = _SQRT_2_OVER_PI * a * jnp.exp(-0.5 * (a - shift) ** 2 + log_sinhc_decayed(a * shift))
+    bracket = _SQRT_2_OVER_PI * a * jnp.exp(-0.5 * apart**2 + log_sinhc_decayed(a * shift))
     return jnp.where(normal_left(edges, gradient), near, -near) - (far + bracket)
 
 
@@ -95,8 +97,8 @@ def _upper_tail(x: Array) -> Array:
 def bins_between(tails: Array, left: Array) -> Array:
     """Bin probabilities (n, R) from the tails at the inner edges (n-1, R).
 
-    tails : F where `left`, F - 1 elsewhere, so that differences are taken of small numbers and
-    nothing cancels. The one bin where the sign changes has 1 more.
+    tails : F where `left`, F - 1 elsewhere, so that differences are taken of small numbers
+    and little cancels. The one bin where the sign changes has 1 more.
     """
     ends = ((1, 1), (0, 0))
     left = jnp.pad(left.astype(tails.dtype), ((1, 0), (0, 0)), constant_values=1.0)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from bimmjax.cli._map_summary import fits_per_second, left_over
+from bimmjax.fitting._fit import MAX_PHASES
 from bimmjax.maps import Maps
 from bimmjax.plot._maps_view import View
 from bimmjax.report._maps_rows import MOSTLY_POOR, flag_rows, percent, quantity_row, time_row
@@ -54,7 +55,7 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         )
     if view.mostly_poor:
         console.print(
-            f"[yellow]{MOSTLY_POOR}[/] (--phases {maps.phases + 1}, --noise per_phase)",
+            f"[yellow]{MOSTLY_POOR}[/]{_advice(maps)}",
         )
     for warning in _of_the_whole(maps):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
@@ -64,6 +65,14 @@ def print_map_table(maps: Maps, folder: Path) -> None:
     page = folder / "maps.html"
     where = page if page.exists() else folder / "blocks.csv"
     console.print(f"Written: {escape(str(where))}", soft_wrap=True)
+
+
+def _advice(maps: Maps) -> str:
+    """Options that may help where most blocks fit poorly."""
+    more = f"--phases {maps.phases + 1}" if maps.phases < MAX_PHASES else ""
+    other = "" if maps.store.identity.get("noise") == "per_phase" else "--noise per_phase"
+    told = ", ".join(filter(None, (more, other)))
+    return f" Try {told}." if told else ""
 
 
 def _some_moments(view: View) -> list[int]:

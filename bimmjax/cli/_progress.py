@@ -54,7 +54,7 @@ class Lines:
 
     def add_task(self, name: str, *, total: float | None, completed: float, counted: str) -> int:
         """A stage begins."""
-        self._stages.append(_Stage(name, total, completed, counted, time.monotonic()))
+        self._stages.append(_Stage(name, completed, counted, time.monotonic()))
         return len(self._stages) - 1
 
     def update(self, stage: int, *, completed: float, total: float | None) -> None:
@@ -67,13 +67,12 @@ class Lines:
         if speed <= 0.0:
             return
         left = timedelta(seconds=round((total - completed) / speed))
-        told = f"{speed:.3g} {found.counted} per second, " if found.counted else ""
-        self._write(f"{found.name}: {completed:.0f} of {total:.0f}, {told}{left} left")
+        told = f"{speed:,.0f} {found.counted} per second, " if found.counted else ""
+        self._write(f"{found.name}: {completed:,.0f} of {total:,.0f}, {told}{left} left")
 
 
 class _Stage(NamedTuple):
     name: str
-    total: float | None
     before: float
     counted: str
     begun: float

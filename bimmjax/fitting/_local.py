@@ -9,6 +9,7 @@ all but free.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +44,8 @@ FREE: dict[str, tuple[str, ...]] = {
     "weights,blur,noise": ("weights", "log_blur_std", "log_noise_std", "correlation_logit"),
     "all": tuple(WIDTHS),
 }
+# What cannot lie many stds of its prior off in a block of the same kind.
+_LIKE_WHOLE = ("intensities", "log_noise_std", "correlation_logit", "log_blur_std")
 _MAX_STEPS = 40
 # Log-likelihood that a further step would gain: a fifth of a standard error.
 _GAIN = 0.02
@@ -71,14 +74,16 @@ class Plan(NamedTuple):
 class BlockFits(NamedTuple):
     """Fits of n blocks, in the units of the fit.
 
-    theta : (n, p) unconstrained. values, errors : (n, q) reported quantities and their standard
-    errors by the curvature of the posterior, for independent voxels. told : (n,) share of the
-    prior's variance that the data took from the log of the blur (1: they tell it, 0: they do
-    not). misplaced : (n,) share of voxels in the wrong bin, beyond what chance explains.
-    steps : (n,). converged : (n,) bool.
+    theta : (n, p) unconstrained. pull : (n,) how many stds of its prior the farthest of
+    intensities, noise, correlation and blur lies off. values, errors : (n, q) reported quantities
+    and their standard errors by the curvature of the posterior, for independent voxels. told :
+    (n,) share of the prior's variance that the data took from the log of the blur (1: they tell
+    it, 0: they do not). misplaced : (n,) share of voxels in the wrong bin, beyond what chance
+    explains. steps : (n,). converged : (n,) bool.
     """
 
     theta: Array
+    pull: Array
     values: Array
     errors: Array
     told: Array
@@ -186,8 +191,16 @@ def _fit_block(
     _, probability = assess(found.theta, data, prior, setting)
     distance = 0.5 * jnp.abs(data.frequencies - probability).sum()
     chance = 0.5 * jnp.sqrt(2.0 * probability / (jnp.pi * voxels)).sum()
+    like_whole = flatten(
+        _each(
+            to_unconstrained(like),
+            lambda name, value: np.full(np.shape(value), name in _LIKE_WHOLE),
+        )
+    )
+    pull = jnp.max(jnp.where(like_whole, jnp.abs(flat - plan.start) / plan.widths, 0.0))
     return BlockFits(
         flat,
+        pull,
         report(flat[free]),
         jnp.sqrt(jnp.maximum(variances, 0.0)),
         told,
@@ -215,10 +228,11 @@ def _reweighted(params: Params, data: Binned, setting: Setting) -> Params:
         at, phases, params.correlation, data.u_edges, data.v_edges, data.rounding
     )
     components = components.reshape(weights.size, -1)
+    exactly = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
     def better(_: int, weights: Array) -> Array:
-        ratio = data.frequencies.ravel() / (weights @ components + _NOTHING)
-        weights = weights * (components @ ratio)
+        ratio = data.frequencies.ravel() / (exactly(weights, components) + _NOTHING)
+        weights = weights * exactly(components, ratio)
         weights = jnp.maximum(weights, _RAREST)
         return weights / jnp.sum(weights)
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -148,7 +148,10 @@ def _count_cells(
 
 def _mark(damaged: np.ndarray, source: Source, corner: list[int], cell: Shape) -> None:
     """Mark the cells that a damaged voxel lies in, or beside."""
-    for box in tuple(source.damaged):
+    whole: Any = tuple(
+        slice(f - 1, f + n * c + 1) for f, n, c in zip(corner, damaged.shape, cell, strict=True)
+    )
+    for box in source.damaged.within(whole):
         touched = tuple(
             slice(max((s.start - 1 - f) // c, 0), max(-(-(s.stop + 1 - f) // c), 0))
             for s, f, c in zip(box, corner, cell, strict=True)

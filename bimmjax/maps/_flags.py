@@ -19,6 +19,7 @@ class Flag(IntFlag):
     UNREADABLE = 32
     NO_DATA = 64
     FAILED = 128
+    UNLIKE_WHOLE = 256
     PENDING = 32768
 
 
@@ -31,9 +32,17 @@ MEANING: dict[Flag, str] = {
     Flag.UNREADABLE: "Some voxels could not be read, or their chunk does not exist.",
     Flag.NO_DATA: "Fewer than half of the voxels can be used: nothing was fitted (NaN).",
     Flag.FAILED: "The fit ended in numbers that are not finite (NaN).",
+    Flag.UNLIKE_WHOLE: "Intensities, noise or blur are far from the whole's: of another kind.",
     Flag.PENDING: "Not fitted yet: the work was interrupted; the same command goes on.",
 }
 """One line a flag, for people."""
 
-UNUSABLE = Flag.NOT_CONVERGED | Flag.POOR_FIT | Flag.NO_DATA | Flag.FAILED | Flag.PENDING
+UNUSABLE = (
+    Flag.NOT_CONVERGED
+    | Flag.POOR_FIT
+    | Flag.NO_DATA
+    | Flag.FAILED
+    | Flag.UNLIKE_WHOLE
+    | Flag.PENDING
+)
 """Blocks whose numbers should not enter a mean."""

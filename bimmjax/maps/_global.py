@@ -87,7 +87,10 @@ def _sample(source: Source, grid: Grid) -> JointHistogram:
     if voxels == 0:
         raise InputError(_NOTHING)
     counts = np.stack(cells)[:, None, None]
-    return JointHistogram(counts, grid, possible - voxels, time.perf_counter() - before)
+    # Those that a mask or damage takes are not NaN, and meant or flagged.
+    whole = source.mask is None and not source.damaged
+    missing = possible - voxels if whole else 0
+    return JointHistogram(counts, grid, missing, time.perf_counter() - before)
 
 
 def _sample_block(volume: Volume) -> Shape:

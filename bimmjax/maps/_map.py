@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from bimmjax.maps._global import fit_sample, global_grid
 from bimmjax.maps._maps import Maps, open_maps
 from bimmjax.maps._processes import Team, current_team, share
 from bimmjax.maps._source import Source, open_source
-from bimmjax.maps._store import MapStore
+from bimmjax.maps._store import UNKNOWN, MapStore
 from bimmjax.maps._windows import Unit, Windows, windows_of
 from bimmjax.models import Params
 from bimmjax.volumes import Grid, Volume, sample_blocks
@@ -36,6 +36,8 @@ _LEAST_SHARE = 0.5
 _LEAST_VOXELS = 200
 _ABSENT = 1e-3
 _LEAST_TOLD = 0.5
+# Stds of a prior: none of a thousand blocks of one kind should lie as far off.
+_FAR = 5.0
 # Blocks, and their edges, by whose voxels a volume is known again.
 _FINGERPRINT = 8, 16
 _NEEDED = ("noise_std", "correlation", "blur_std", "interface_halfwidth")
@@ -164,7 +166,7 @@ def map_fits(
         choice("gradient", gradient, ("central_difference", "plain"))
     windows = windows_of(first, block, stride)
     identity = {
-        "volume": [_told(source.volume) for source in sources],
+        "volume": [_told(source.raw) for source in sources],
         "mask": [_told(source.mask) for source in sources],
         "phases": phases,
         "block": list(windows.block),
@@ -211,14 +213,6 @@ class _Job:
     @property
     def blur_free(self) -> bool:
         return "log_blur_std" in FREE[self.free]
-
-    def waiting(self, store: MapStore, time_index: int, unit: Unit) -> bool:
-        """Whether a unit is to be fitted."""
-        if not store.done(time_index, unit):
-            return True
-        if not self.retry:
-            return False
-        return bool((store.read("flags", time_index, unit) & np.uint16(Flag.UNREADABLE)).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,13 +290,25 @@ def _given(start: Any, phases: int) -> Mapping[str, Any]:
 
 
 def _told(volume: Volume | None) -> list[Any] | None:
-    """By what a volume is known again: its name, shape, type, and some of its voxels."""
+    """By what a volume is known again: its name, shape, type, and some of its voxels.
+
+    Of what cannot be read it is only told that it could not: another time it may.
+    """
     if volume is None:
         return None
-    some = hashlib.sha256()
-    for part in sample_blocks(volume, *_FINGERPRINT):
-        some.update(part.tobytes())
-    return [volume.name, list(volume.shape), str(volume.dtype), some.hexdigest()[:16]]
+    some = []
+
+    def read(*box: slice) -> np.ndarray:
+        try:
+            data = volume.read(*box)
+        except InputError:
+            some.append(UNKNOWN)
+            return np.zeros([s.stop - s.start for s in box], volume.dtype)
+        some.append(hashlib.sha256(data.tobytes()).hexdigest()[:8])
+        return data
+
+    sample_blocks(replace(volume, reader=read), *_FINGERPRINT)
+    return [volume.name, list(volume.shape), str(volume.dtype), some]
 
 
 def _digest(params: Any) -> str:
@@ -351,14 +357,17 @@ def _store(
 
 
 def _run(job: _Job, store: MapStore, team: Team, progress: Progress | None) -> None:
-    everything = list(job.windows.units())
-    total = job.windows.count * len(job.sources)
+    windows = store.windows
+    everything = list(windows.units())
+    total = windows.count * len(job.sources)
     fitted = 0  # by this process; the leader counts those found done as its own
     for time_index, source in enumerate(job.sources):
         # The leader alone says what is left: the others may see files late, or more of them.
         plan = None
         if team.leader:
-            waiting = [job.waiting(store, time_index, unit) for unit in everything]
+            if job.retry:
+                _forget_unreadable(store, time_index, everything)
+            waiting = [not store.done(time_index, unit) for unit in everything]
             fitted += sum(u.windows for u, w in zip(everything, waiting, strict=True) if not w)
             setup = _setup(job, store, time_index) if any(waiting) else None
             plan = waiting, setup
@@ -369,7 +378,7 @@ def _run(job: _Job, store: MapStore, team: Team, progress: Progress | None) -> N
             continue
         fit = _read_setup(job, setup)
         mine = share([u for u, w in zip(everything, waiting, strict=True) if w], team)
-        for found in window_counts(source, fit.grid, job.windows, mine, join=fit.fitter.local.join):
+        for found in window_counts(source, fit.grid, windows, mine, join=fit.fitter.local.join):
             team.check()
             starts = None
             if time_index:
@@ -386,6 +395,14 @@ def _run(job: _Job, store: MapStore, team: Team, progress: Progress | None) -> N
                 f"out: got {store.name}, where blocks that other processes wrote do not appear; "
                 "wants a folder that all processes share",
             )
+
+
+def _forget_unreadable(store: MapStore, time_index: int, units: list[Unit]) -> None:
+    """Units with blocks of which voxels could not be read are to be fitted once more."""
+    for unit in units:
+        flags = store.read("flags", time_index, unit)
+        if ((flags & np.uint16(Flag.UNREADABLE)) != 0).any():
+            store.forget(time_index, unit)
 
 
 def _setup(job: _Job, store: MapStore, time_index: int) -> dict[str, Any]:
@@ -503,6 +520,7 @@ def _columns(
         Flag.POOR_FIT: misplaced > POOR_FIT + setup.calibration.misplaced,
         Flag.BLUR_UNTOLD: blur_free & (fits.told < _LEAST_TOLD),
         Flag.FAILED: ~finite,
+        Flag.UNLIKE_WHOLE: fits.pull > _FAR,
     }
     flags = sum(np.where(raised[flag] & ~empty, int(flag), 0) for flag in raised)
     flags = flags + np.where(empty, int(Flag.NO_DATA), 0)
@@ -512,7 +530,8 @@ def _columns(
     columns = {}
     for name in values:
         columns[name] = np.where(useless, np.nan, values[name])
-        columns[f"{name}_stderr"] = np.where(useless, np.nan, errors[name])
+        held = setup.fitter.widths[name] == 0.0
+        columns[f"{name}_stderr"] = np.where(useless | held, np.nan, errors[name])
     columns["goodness_of_fit"] = np.where(useless, np.nan, misplaced)
     columns["voxels"] = voxels
     columns["steps"] = np.where(empty, 0, fits.steps)

@@ -207,7 +207,7 @@ def _ours(of: Description) -> dict[str, Any]:
             str(flag.name): {"code": int(flag), "meaning": meaning}
             for flag, meaning in MEANING.items()
         },
-        "windows": plain(asdict(of.windows)),
+        "windows": plain({**asdict(of.windows), "stored_chunk": of.windows.chunk}),
         "times": plain(of.times),
         "spacing": list(of.spacing),
         "unit": of.unit,

@@ -5,18 +5,54 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from bimmjax._core.checks import InputError
+from bimmjax.maps._windows import Shape
 from bimmjax.volumes import Volume, open_volume
 
 Box = tuple[slice, slice, slice]
 
 _PAUSE = 0.2
+
+
+class Damage:
+    """The chunks of a volume that could not be read."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._shape, self._chunk = volume.shape, volume.chunks
+        self._lost: dict[Shape, None] = {}  # in the order in which they were found
+
+    def __len__(self) -> int:
+        return len(self._lost)
+
+    def add(self, box: Box) -> None:
+        """The chunk that a box lies in is lost."""
+        z, y, x = (s.start // c for s, c in zip(box, self._chunk, strict=True))
+        self._lost[z, y, x] = None
+
+    def within(self, box: Box) -> list[Box]:
+        """Lost chunks that share voxels with a box."""
+        if not self._lost:
+            return []
+        near = itertools.product(
+            *(
+                range(max(s.start, 0) // c, -(-s.stop // c))
+                for s, c in zip(box, self._chunk, strict=True)
+            )
+        )
+        return [self._box((z, y, x)) for z, y, x in near if (z, y, x) in self._lost]
+
+    def _box(self, index: Shape) -> Box:
+        z, y, x = (
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(index, self._chunk, self._shape, strict=True)
+        )
+        return z, y, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,30 +63,33 @@ class Source:
     ----------
     volume : Volume
         Where it is damaged it reads as some grey value seen elsewhere.
+    raw : Volume
+        The same, whose reader fails.
     mask : Volume or None
         Not 0 where voxels count.
-    damaged : list of Box
-        What could not be read so far; a box is here before its data are handed out.
+    damaged : Damage
+        What could not be read so far; a chunk is here before its data are handed out.
     """
 
     volume: Volume
+    raw: Volume
     mask: Volume | None
-    damaged: list[Box] = field(default_factory=list)
+    damaged: Damage
 
     def counting(self, box: Box) -> np.ndarray | None:
         """Voxels of a box that was read which are neither masked nor lost; None if all are."""
         good = None
         if self.mask is not None:
             good = self.mask.read(*box) != 0
-        for lost in tuple(self.damaged):
-            inside = [
-                slice(max(s.start - b.start, 0), max(min(s.stop, b.stop) - b.start, 0))
-                for s, b in zip(lost, box, strict=True)
-            ]
-            if all(s.start < s.stop for s in inside):
-                if good is None:
-                    good = np.ones([b.stop - b.start for b in box], bool)
-                good[tuple(inside)] = False
+        for lost in self.damaged.within(box):
+            if good is None:
+                good = np.ones([b.stop - b.start for b in box], bool)
+            good[
+                tuple(
+                    slice(max(s.start - b.start, 0), s.stop - b.start)
+                    for s, b in zip(lost, box, strict=True)
+                )
+            ] = False
         return None if good is None or good.all() else good
 
     def usable(self, start: Sequence[int], shape: Sequence[int]) -> np.ndarray | None:
@@ -97,11 +136,11 @@ def open_source(volume: Any, mask: Any = None, **options: Any) -> Source:
             raise InputError("mask: " + str(error).removeprefix("source: ")) from None
         if over.shape != opened.shape:
             raise InputError(f"mask: got shape {over.shape}, wants the volume's {opened.shape}")
-    damaged: list[Box] = []
-    return Source(_resilient(opened, damaged), over, damaged)
+    damaged = Damage(opened)
+    return Source(_resilient(opened, damaged), opened, over, damaged)
 
 
-def _resilient(volume: Volume, damaged: list[Box]) -> Volume:
+def _resilient(volume: Volume, damaged: Damage) -> Volume:
     lock = Lock()
     # What stands in for lost voxels should not widen the range of grey values.
     seen = [np.zeros((), volume.dtype)]
@@ -117,28 +156,31 @@ def _resilient(volume: Volume, damaged: list[Box]) -> Volume:
 
     def patched(box: Box) -> np.ndarray:
         data = np.full([s.stop - s.start for s in box], seen[0], volume.dtype)
-        for part in _chunks(box, volume.chunks):
-            place = tuple(
-                slice(p.start - s.start, p.stop - s.start) for p, s in zip(part, box, strict=True)
-            )
-            try:
-                data[place] = _patiently(volume, part)
-            except InputError:
-                with lock:
-                    if part not in damaged:
-                        damaged.append(part)
+        failed = [
+            part
+            for part in _chunks(box, volume.chunks)
+            if not damaged.within(part) and not read_into(data, box, part)
+        ]
+        if failed:
+            # A busy file server is no damage.
+            time.sleep(_PAUSE)
+        lost = [part for part in failed if not read_into(data, box, part)]
+        with lock:
+            for part in lost:
+                damaged.add(part)
         return data
 
+    def read_into(data: np.ndarray, box: Box, part: Box) -> bool:
+        place = tuple(
+            slice(p.start - s.start, p.stop - s.start) for p, s in zip(part, box, strict=True)
+        )
+        try:
+            data[place] = volume.read(*part)
+        except InputError:
+            return False
+        return True
+
     return replace(volume, reader=read)
-
-
-def _patiently(volume: Volume, box: Box) -> np.ndarray:
-    """Read once more after a while what fails: a busy file server is no damage."""
-    try:
-        return volume.read(*box)
-    except InputError:
-        time.sleep(_PAUSE)
-        return volume.read(*box)
 
 
 def _chunks(box: Box, chunk: Sequence[int]) -> list[Box]:

@@ -21,6 +21,9 @@ from bimmjax.maps._windows import Unit, Windows
 from bimmjax.volumes._units import Spacing
 from bimmjax.volumes._volume import one_line
 
+UNKNOWN = "?"
+"""Stands in an identity for what could not be told."""
+
 
 class MapStore:
     """One array per column, one chunk per unit.
@@ -180,8 +183,14 @@ class MapStore:
         wanted = plain(identity)
         for option in dict.fromkeys([*wanted, *self.identity]):
             ours, theirs = self.identity.get(option, missing), wanted.get(option, missing)
-            if ours == theirs:
+            if _alike(ours, theirs):
                 continue
+            told = option in ("volume", "mask") and isinstance(ours, list)
+            if told and isinstance(theirs, list) and any(ours) and any(theirs):
+                raise InputError(
+                    f"out: got {self.name}, made from another {option} (by name, shape, type or "
+                    "voxels); wants the same or a new folder"
+                )
             made = f"without {option}" if ours is missing else f"with {option}={_short(ours)}"
             wants = f"no {option}" if theirs is missing else f"{option}={_short(theirs)}"
             if wants == made.removeprefix("with "):
@@ -234,6 +243,10 @@ class MapStore:
         flags = parts.pop("flags")
         self._finish([self._arrays[name][box].write(part) for name, part in parts.items()])
         self._finish([self._arrays["flags"][box].write(flags)])
+
+    def forget(self, time_index: int, unit: Unit) -> None:
+        """Make a unit pending again; its flags go first, so that nothing half-new looks done."""
+        self._finish([self._keys.write(f"flags/{self._chunk(time_index, unit)}", None)])
 
     def read(
         self, column: str, time_index: int | None = None, unit: Unit | None = None
@@ -338,6 +351,13 @@ class MapStore:
             raise InputError(
                 f"out: got {self.name}, which cannot be written ({one_line(failures[0])})"
             ) from failures[0]
+
+
+def _alike(ours: Any, theirs: Any) -> bool:
+    """Whether two options are the same, as far as they are known."""
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(_alike, ours, theirs))
+    return ours == theirs or UNKNOWN in (ours, theirs)
 
 
 def _short(value: Any) -> str:

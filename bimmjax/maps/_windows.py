@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from bimmjax._core.checks import InputError, whole_number
@@ -19,8 +19,9 @@ _SMALLEST_CELL = 4
 # to lose to a kill.
 _UNITS = 64
 _FEWEST, _MOST = 128, 4096
-# Cells of one unit: their histograms are held at once, of 32 kB at most.
-_MOST_CELLS = 8192
+# Cells of one unit, or of one window: their histograms are held at once, of 2 kB each where the
+# noise is as usual and 32 kB where it is very low.
+_MOST_CELLS = 2**16
 # Larger cells would be read whole.
 _LARGEST_CELL = 128
 
@@ -52,13 +53,14 @@ class Windows:
     """Windows of `block` voxels at every `stride`, all along (z, y, x), within a volume.
 
     The first window begins at the volume's first voxel, or at `origin`. Voxels beyond the last
-    window that fits belong to none.
+    window that fits belong to none. Maps that exist have their `chunk` from where they are stored.
     """
 
     volume_shape: Shape
     block: Shape
     stride: Shape
     origin: Shape = (0, 0, 0)
+    stored_chunk: Shape | None = field(default=None, compare=False)
 
     @cached_property
     def shape(self) -> Shape:
@@ -89,6 +91,8 @@ class Windows:
         Whole rows, then whole layers, then several layers; parts of rows where that many windows
         would hold too many cells.
         """
+        if self.stored_chunk is not None:
+            return self.stored_chunk
         room = min(max(self.count // _UNITS, _FEWEST), _MOST)
         cells = _MOST_CELLS
         size = [1, 1, 1]
@@ -151,7 +155,15 @@ def windows_of(volume: Volume, block: int | Sequence[int], stride: object = None
                 f"stride: got {_short(steps)} with blocks of {_short(edges)}, wants a common "
                 f"divisor of at least {_SMALLEST_CELL} (half the block, say)"
             )
-    return Windows(volume.shape, edges, steps)
+    windows = Windows(volume.shape, edges, steps)
+    held = math.prod(b // c for b, c in zip(edges, windows.cell, strict=True))
+    if held > _MOST_CELLS:
+        raise InputError(
+            f"stride: got {_short(steps)} with blocks of {_short(edges)}, wants a larger common "
+            f"divisor (half the block, say): a block is counted in {held:,} parts, wants at most "
+            f"{_MOST_CELLS:,}"
+        )
+    return windows
 
 
 def _divisor(edge: int) -> int:

@@ -45,7 +45,8 @@ def map_slices(maps: Maps) -> Figure:
     used: dict[str, Mark] = {}
     cells = [_slices_of(view, quantity, used) for quantity in view.drawn]
     order = [mark for mark in (BORROWED, UNUSABLE, PENDING) if mark.name in used]
-    return grid(frame, cells, f"Middle slices: {_places(view, frame)}", order)
+    poor = "; most blocks fit poorly, do not trust them" if view.mostly_poor else ""
+    return grid(frame, cells, f"Middle slices: {_places(view, frame)}{poor}", order)
 
 
 def map_flags(maps: Maps) -> Figure | None:

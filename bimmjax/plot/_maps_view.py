@@ -72,6 +72,12 @@ MAIN = (
     "intensity",
     "goodness_of_fit",
 )
+CALIBRATED = (*MAIN[:-1], "correlation", "blur_std")
+# What `--free` holds at the whole's value: a map of it shows nothing.
+_HELD = {
+    "weights": ("intensity", "noise_std", "resolution_10_90"),
+    "weights,blur,noise": ("intensity",),
+}
 _NAMED = re.compile(r"(?P<kind>.+?)(?:_(?P<which>\d+(?:-\d+)?))?$")
 
 
@@ -115,6 +121,11 @@ class View:
         return 2 * int(self.usable.sum()) < int(self._at_rest.sum())
 
     @property
+    def left_out_flags(self) -> Flag:
+        """Any of these, and a block is not drawn."""
+        return UNUSABLE & ~Flag.POOR_FIT if self.mostly_poor else UNUSABLE
+
+    @property
     def _at_rest(self) -> np.ndarray:
         return (self.flags & int(UNUSABLE & ~Flag.POOR_FIT)) == 0
 
@@ -140,6 +151,7 @@ class View:
             "interface_area": pairs,
             "intensity": phases,
             "noise_std": [*phases, ""],
+            **{kind: [] for kind in _HELD.get(self.maps.store.identity.get("free", ""), ())},
         }
         return [
             q for q in self.quantities if q.kind in MAIN and q.which in allowed.get(q.kind, [""])

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimmjax.maps._flags import MEANING, UNUSABLE, Flag
+from bimmjax.maps._flags import MEANING, Flag
 from bimmjax.maps._meaning import meaning_of
 from bimmjax.plot._labels import power, signed
 from bimmjax.plot._maps_spread import Spread, spread
-from bimmjax.plot._maps_view import Estimates, Quantity, View
+from bimmjax.plot._maps_view import CALIBRATED, Estimates, Quantity, View
 
 MOSTLY_POOR = (
     "Most blocks fit poorly. They are shown all the same; do not trust them. Another number of "
@@ -24,6 +24,7 @@ _WORST = (
     Flag.FAILED,
     Flag.NOT_CONVERGED,
     Flag.POOR_FIT,
+    Flag.UNLIKE_WHOLE,
     Flag.UNREADABLE,
     Flag.PHASE_ABSENT,
     Flag.BLUR_UNTOLD,
@@ -73,6 +74,9 @@ def quantity_row(view: View, quantity: Quantity) -> QuantityRow:
     numbers = [*ends, found.mean, found.std, found.stderr, found.beyond]
     (first, last, mean, std, stderr, beyond), exponent = _alike(numbers, found)
     unit = f"{power(exponent)} {quantity.unit}".strip()
+    variation = _variation(found, beyond)
+    if found.real is not None and (view.mostly_poor or quantity.kind not in CALIBRATED):
+        variation = _DASH  # the errors are no measure of what is real
     return QuantityRow(
         quantity.name,
         unit,
@@ -80,7 +84,7 @@ def quantity_row(view: View, quantity: Quantity) -> QuantityRow:
         mean,
         std,
         stderr,
-        _variation(found, beyond),
+        variation,
         meaning_of(quantity.column),
     )
 
@@ -105,7 +109,7 @@ def flag_rows(view: View) -> list[FlagRow]:
                     int(flag),
                     count,
                     percent(count, view.flags.size),
-                    not flag & UNUSABLE,
+                    not flag & view.left_out_flags,
                     meaning,
                 )
             )

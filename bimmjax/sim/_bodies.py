@@ -335,19 +335,19 @@ def _union(
     over each object's surface of size `area`. curvature : its H, S and K.
     """
     size = np.array(shape, float)
-    bare = np.empty(points.shape[:2])
+    bare = np.empty((len(points), points.shape[1]))
     for at, own in enumerate(points):
         others = np.delete(np.arange(len(centres)), at)
         bare[at] = _depth(own, centres[others], across[others], radius, size) < 0.0
     exposed = bare.mean(1)
-    spread = float(np.sqrt((exposed * (1.0 - exposed)).sum() / bare.shape[1]))
+    spread = float(np.sqrt((exposed * (1.0 - exposed)).sum() / points.shape[1]))
     # Saturated smoothly, because volumes are counted between voxels by way of Fourier series.
     field = -_FAR * np.tanh(_depth_field(shape, centres, across, radius) / _FAR)
     structure = Structure(jnp.asarray(field[None], jnp.float32), jnp.zeros(1, jnp.float32))
     fractions, rough = (_fractions(structure, s) for s in (3, 1))
     volume = math.prod(shape)
     none = np.zeros(1)
-    h, s, k = np.array(curvature)[:, None]
+    h, s, k = (np.full(1, value) for value in curvature)
     return Body(
         structure,
         Truth(

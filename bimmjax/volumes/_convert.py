@@ -187,7 +187,12 @@ def _create(
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     sharding = {
         "chunk_shape": list(chunk),
-        "codecs": [little, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
+        "codecs": [
+            little,
+            {"name": "zstd", "configuration": {"level": 1, "checksum": False}},
+            # A flipped bit is told, instead of read as other voxels.
+            {"name": "crc32c"},
+        ],
         "index_codecs": [little, {"name": "crc32c"}],
         "index_location": "end",
     }

@@ -413,4 +413,4 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch):
         now[0] += 20.0
         lines.update("Fitting blocks", done, 4000, "fits")
     lines.finish()
-    assert said == ["Fitting blocks: 600 of 4000, 5 fits per second, 0:11:20 left"]
+    assert said == ["Fitting blocks: 600 of 4,000, 5 fits per second, 0:11:20 left"]

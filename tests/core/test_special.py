@@ -94,3 +94,19 @@ def test_gradient_bins_upper_tail_keeps_its_relative_accuracy():
     expected = -np.diff(stats.chi2.sf(2 * edges**2 / real(0.2) ** 2, 3))
     expected[-1] = stats.chi2.sf(2 * edges[-2] ** 2 / real(0.2) ** 2, 3)
     np.testing.assert_allclose(got, expected, rtol=1e-8 if X64 else 2e-4)
+
+
+def test_slopes_are_right_where_a_gradient_meets_an_edge():
+    """A sign and a distance that are rounded differently would contradict each other there."""
+    edges = jnp.linspace(0.0, 1.0, 33)
+    gradient = edges[1:-1]
+    for spread in np.geomspace(0.01, 0.5, 12):
+        std = jnp.full_like(gradient, spread)
+
+        def tails(g: jax.Array, std: jax.Array = std) -> jax.Array:
+            return special.gradient_tails(edges, g, std)
+
+        one = jnp.ones_like(gradient)
+        at_tie = jax.jvp(tails, (gradient,), (one,))[1]
+        beside = jax.jvp(tails, (gradient + 1e-4 * spread,), (one,))[1]
+        np.testing.assert_allclose(at_tie * spread, beside * spread, atol=2e-3)

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from bimmjax.fitting import _local
+from bimmjax._core.quadrature import gauss_legendre
+from bimmjax.fitting import _local, _scoring
 from bimmjax.fitting._histogram_fit import fit_histogram
 from bimmjax.fitting._local import FREE, BlockFits, Local, fit_blocks, local_model
 from bimmjax.fitting._quantities import flat_quantities, layout
 from bimmjax.fitting._scale import on_bins, weak_prior
 from bimmjax.fitting._scoring import Prior, Setting, assess, bin_mass, bin_probability
 from bimmjax.models import Params, bimm2d, from_unconstrained, to_unconstrained
+from bimmjax.models._nodes import bins_of_components, nodes
 from bimmjax.volumes import Grid, JointHistogram
 
 VOXELS = 30_000
@@ -433,3 +435,44 @@ def test_bins_are_joined_as_far_as_the_noise_allows():
             for n in (given.local.setting.nodes, 256)
         )
         assert 0.5 * float(jnp.abs(few - many).sum()) < 1e-3
+
+
+@pytest.mark.parametrize("noise", [14.0, (12.0, 14.0, 16.0)])
+@pytest.mark.parametrize("rare", [1e-2, 1e-9])
+def test_slopes_and_information_are_those_of_plain_differentiation(noise: Any, rare: float):
+    known = case(phases=3, noise=noise)
+    weights = np.full(3, 0.2)
+    weights[1] = rare
+    like = known.like._replace(interior_weights=jnp.asarray(weights / (weights.sum() + 0.3)))
+    theta = to_unconstrained(like)
+    data, setting = known.local.plan.data, known.local.setting
+    data = data._replace(lattice=jnp.linspace(0.5, 1.5, data.lattice.size))
+    flat, unravel = ravel_pytree(theta)
+    probability = bin_probability(theta, data, setting)
+    frequencies = probability * (1.0 + 0.1 * jnp.sin(jnp.arange(probability.size))).reshape(
+        probability.shape
+    )
+    frequencies = frequencies / frequencies.sum()
+    found = _scoring._slope_and_information(*_scoring._masses(theta, data, setting), frequencies)
+    plain = jax.jacfwd(lambda x: bin_probability(unravel(x), data, setting))(flat)
+    ratio = plain / probability[..., None]
+    slope = jnp.tensordot(probability - frequencies, ratio, 2)
+    information = jnp.einsum("uvf,uvg->fg", plain, ratio)
+    np.testing.assert_allclose(found[0], probability, rtol=1e-4, atol=1e-9)
+    scale = np.sqrt(np.diag(information))
+    np.testing.assert_allclose(found[1] / scale, slope / scale, atol=1e-4)
+    unit = np.outer(scale, scale)
+    np.testing.assert_allclose(found[2] / unit, information / unit, atol=1e-3)
+
+
+def test_components_add_up_to_the_mixture():
+    known = case(phases=3)
+    setting, data = known.local.setting, known.local.plan.data
+    at = nodes(known.like, gauss_legendre(setting.nodes), "blurred", setting.gradient)
+    parts = bins_of_components(
+        at, 3, known.like.correlation, data.u_edges, data.v_edges, data.rounding
+    )
+    whole = bin_mass(known.like, data._replace(lattice=jnp.ones_like(data.lattice)), setting)
+    np.testing.assert_allclose(parts.sum(0), whole, atol=1e-6)
+    weights = np.concatenate([known.like.interior_weights, known.like.interface_weights])
+    np.testing.assert_allclose(parts.sum((1, 2)), weights, rtol=1e-4)

@@ -144,8 +144,9 @@ def test_flags_where_they_belong_and_nowhere_else(made: Made, fit: bimmjax.Fit, 
 
 
 def test_retry_fits_what_could_not_be_read(made: Made, fit: bimmjax.Fit, tmp_path: Path):
-    path = convert(made.image, tmp_path / "a.zarr", chunk=(32, 32, 32), shard=(32, 32, 32))
-    file = path / "0" / "c" / "1" / "1" / "1"
+    # Half of the voxels, among them some by which a volume is known again.
+    path = convert(made.image, tmp_path / "a.zarr", chunk=(48, 96, 96), shard=(48, 96, 96))
+    file = path / "0" / "c" / "0" / "0" / "0"
     kept = file.read_bytes()
     file.write_bytes(b"no chunk")
     options: dict[str, Any] = {
@@ -162,6 +163,15 @@ def test_retry_fits_what_could_not_be_read(made: Made, fit: bimmjax.Fit, tmp_pat
     assert not mended.flagged(Flag.UNREADABLE).any()
     whole = map_fits(made.image, errors=False, block=BLOCK, start=fit.to_dict())
     np.testing.assert_array_equal(mended["voxels"], whole["voxels"])
+
+
+def test_a_block_of_another_kind_is_flagged(made: Made, fit: bimmjax.Fit):
+    volume = np.array(made.image)
+    other = box(1, 2, 1)
+    volume[other] = 1000.0 + 0.5 * (volume[other] - 1000.0)
+    maps = map_fits(volume, block=BLOCK, errors=False, start=fit)
+    assert np.argwhere(maps.flagged(Flag.UNLIKE_WHOLE)).tolist() == [[1, 2, 1]]
+    assert not maps.usable[1, 2, 1]
 
 
 @pytest.mark.parametrize("count", [1, 2])

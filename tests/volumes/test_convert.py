@@ -47,7 +47,7 @@ def _check_ome(path: Path):
         last = array["shape"]
         (codec,) = array["codecs"]
         assert codec["name"] == "sharding_indexed"
-        assert [c["name"] for c in codec["configuration"]["codecs"]] == ["bytes", "zstd"]
+        assert [c["name"] for c in codec["configuration"]["codecs"]] == ["bytes", "zstd", "crc32c"]
     return image
 
 
