@@ -23,7 +23,7 @@ from bimmjax.models._interface import (
 )
 
 # 2 √2 erf⁻¹(0.8): the 10-90 % width of a unit Gaussian's edge.
-_RISE_PER_BLUR = 2.5631031310892007
+RISE_PER_BLUR = 2.5631031310892007
 _NODES = 32
 
 
@@ -94,7 +94,7 @@ def interface_areas(params: Params, spacing: Array | float = 1.0) -> Array | Non
 
 def resolution_10_90(params: Params, spacing: Array | float = 1.0) -> Array | None:
     """Rise of an edge from 10 % to 90 %, in lengths; None if the model has no blur (Eq. 18)."""
-    return None if params.blur_std is None else _RISE_PER_BLUR * params.blur_std * spacing
+    return None if params.blur_std is None else RISE_PER_BLUR * params.blur_std * spacing
 
 
 def properties(params: Params, spacing: Array | float = 1.0) -> Properties:

@@ -65,6 +65,14 @@ def fit(
     overwrite: _options.Overwrite = False,
     pictures: Annotated[bool, typer.Option(help="Draw pictures and write the report.")] = True,
     intervals: Annotated[bool, typer.Option(help="Work out 95 % intervals.")] = True,
+    two_scales: Annotated[
+        bool,
+        typer.Option(
+            "--two-scales",
+            help="Two phases: area, resolution and curvature once more, by moments of the volume "
+            "and of the volume blurred again.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print fit.json on standard output, and no table.")
     ] = False,
@@ -102,6 +110,7 @@ def fit(
                 "noise": noise,
                 "interface": interface,
                 "intervals": intervals,
+                "two_scales": two_scales,
                 "ignore_nan": ignore_nan,
                 "seed": seed,
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bimmjax.fitting import Fit
 from bimmjax.report import property_rows, verdict
@@ -46,6 +47,19 @@ def print_summary(fit: Fit, volume: Volume, out: Path) -> None:
     console.print(f"[{_COLOURS[said.level]}]{escape(said.headline)}.[/] {escape(words)}")
     for text in fit.warnings:
         console.print(f"[yellow]Warning:[/] {escape(text)}")
+    if fit.two_scales is not None:
+        console.print(_two_scales(fit.two_scales, fit.length_unit))
     report = out / "report.html"
     where = report if report.exists() else out / "fit.json"
     console.print(f"Written: {escape(str(where))}", soft_wrap=True)
+
+
+def _two_scales(found: dict[str, Any], unit: str) -> str:
+    """Area, resolution and curvature by two scales in a line."""
+    if found["reason"] is not None:
+        return f"[yellow]By two scales: nothing[/] ({found['reason']})."
+    area, width = found["interface_areas"]["0-1"], found["resolution_10_90"]
+    return (
+        f"By two scales: interface area [bold]{area:.4g}[/] 1/{unit}, resolution "
+        f"[bold]{width:.4g}[/] {unit}, mean curvature ⟨3S + 2K⟩ {found['curvature']:.3g} 1/{unit}²."
+    )

@@ -20,13 +20,15 @@ from bimmjax.fitting._quantities import Quantity, layout
 from bimmjax.fitting._quantities import intervals as make_intervals
 from bimmjax.fitting._reference import reference
 from bimmjax.fitting._result import CONVERGED, FAILED, NOT_CONVERGED, Fit
+from bimmjax.fitting._two_scales import refused
+from bimmjax.fitting._two_scales import two_scales as measure_two_scales
 from bimmjax.fitting._uncertainty import (
     influence,
     known_errors,
     observed_scatter,
     sampling_errors,
 )
-from bimmjax.fitting._verdict import interior_noise, misplaced_share, warnings_for
+from bimmjax.fitting._verdict import POOR_FIT, interior_noise, misplaced_share, warnings_for
 from bimmjax.models import Params
 from bimmjax.properties import properties as physical_properties
 from bimmjax.volumes import JointHistogram, Volume, joint_histogram, open_volume, sample_blocks
@@ -53,6 +55,7 @@ def fit(
     noise: Literal["shared", "per_phase"] = "shared",
     interface: Literal["curved", "flat"] = "curved",
     intervals: bool = True,
+    two_scales: bool = False,
     ignore_nan: bool = False,
     spacing: Any = None,
     unit: str | None = None,
@@ -87,6 +90,10 @@ def fit(
         width of the interface region. The other models and the minibatch method are flat.
     intervals : bool
         Whether to compute 95 % intervals (histogram method only).
+    two_scales : bool
+        Measure interface area, blur and curvature of two phases once more, by moments of the
+        volume and of the volume blurred again: one more pass. Closer to the truth where features
+        are small against the blur.
     ignore_nan : bool
         Leave out voxels that are NaN or infinite, and their neighbours.
     spacing, unit, dataset, dtype
@@ -132,6 +139,11 @@ def fit(
         whole_number("phases", phases, 1, MAX_PHASES)
     opened = open_volume(volume, spacing=spacing, unit=unit, dataset=dataset, dtype=dtype)
     check_cubic(opened, model)
+    if two_scales and (model != "bimm2d" or phases != 2 or noise != "shared"):
+        raise InputError(
+            f"two_scales: got {model} with {phases} phases and {noise} noise, wants bimm2d with 2 "
+            "phases and shared noise"
+        )
     with timed() as counting:
         histogram = joint_histogram(opened, ignore_nan=ignore_nan, progress=progress)
     bic = None
@@ -168,6 +180,7 @@ def fit(
         method=method,
         noise=noise,
         seed=seed,
+        second_look=_second_look(best, opened, params, histogram) if two_scales else None,
         seconds={
             "read": histogram.reading,
             "histogram": counting.total - counting.compiling - histogram.reading,
@@ -190,6 +203,7 @@ def described(
     bars: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None),
     seed: int = 0,
     bic: dict[int, float] | None = None,
+    second_look: dict[str, Any] | None = None,
 ) -> Fit:
     """An optimum in grey values and lengths, with what it means and how far to trust it."""
     params = best.scale.out_of(physical(best.outcome.theta))
@@ -231,7 +245,20 @@ def described(
         histogram=histogram,
         node_count=best.setting.nodes,
         bic=bic,
+        two_scales=second_look,
     )
+
+
+def _second_look(
+    best: HistogramFit, volume: Volume, params: Params, histogram: JointHistogram
+) -> dict[str, Any]:
+    frequencies, probability = (
+        np.asarray(x, float) for x in (best.data.frequencies, best.probability)
+    )
+    misfit = misplaced_share(frequencies, probability, histogram.voxels)
+    if _code(best, params) == FAILED or misfit > POOR_FIT:
+        return refused("the fit does not describe the volume")
+    return measure_two_scales(volume, params, histogram.grid.step)
 
 
 def check_cubic(volume: Volume, model: str) -> None:

@@ -67,6 +67,8 @@ class Fit:
         Gauss-Legendre points across an interface.
     bic : dict or None
         Criterion by number of phases, where the number was chosen by it.
+    two_scales : dict or None
+        Area, blur and curvature by moments at two scales, where asked for, as in `fit.json`.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Fit:
     histogram: JointHistogram
     node_count: int
     bic: dict[int, float] | None = None
+    two_scales: dict[str, Any] | None = None
 
     @property
     def converged(self) -> bool:
@@ -120,6 +123,7 @@ class Fit:
             "converged": self.converged,
             "voxels": self.voxels,
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            **({} if self.two_scales is None else {"two_scales": self.two_scales}),
             **({} if self.bic is None else {"bic": {str(k): v for k, v in self.bic.items()}}),
         }
 
