@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -172,7 +173,7 @@ def fit(
         bars = (
             _error_bars(best, opened, histogram, opened.spacing[0], seed) if known else (None, None)
         )
-    return described(
+    found = described(
         best,
         histogram,
         opened,
@@ -180,7 +181,6 @@ def fit(
         method=method,
         noise=noise,
         seed=seed,
-        second_look=_second_look(best, opened, params, histogram) if two_scales else None,
         seconds={
             "read": histogram.reading,
             "histogram": counting.total - counting.compiling - histogram.reading,
@@ -190,6 +190,14 @@ def fit(
         },
         bic=bic,
     )
+    return _with_two_scales(found, opened) if two_scales else found
+
+
+def _with_two_scales(fit: Fit, volume: Volume) -> Fit:
+    if fit.code == FAILED or fit.goodness_of_fit > POOR_FIT:
+        return replace(fit, two_scales=refused("the fit does not describe the volume"))
+    measured = measure_two_scales(volume, fit.params, fit.histogram.grid.step)
+    return replace(fit, two_scales=measured)
 
 
 def described(
@@ -203,7 +211,6 @@ def described(
     bars: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None),
     seed: int = 0,
     bic: dict[int, float] | None = None,
-    second_look: dict[str, Any] | None = None,
 ) -> Fit:
     """An optimum in grey values and lengths, with what it means and how far to trust it."""
     params = best.scale.out_of(physical(best.outcome.theta))
@@ -245,20 +252,7 @@ def described(
         histogram=histogram,
         node_count=best.setting.nodes,
         bic=bic,
-        two_scales=second_look,
     )
-
-
-def _second_look(
-    best: HistogramFit, volume: Volume, params: Params, histogram: JointHistogram
-) -> dict[str, Any]:
-    frequencies, probability = (
-        np.asarray(x, float) for x in (best.data.frequencies, best.probability)
-    )
-    misfit = misplaced_share(frequencies, probability, histogram.voxels)
-    if _code(best, params) == FAILED or misfit > POOR_FIT:
-        return refused("the fit does not describe the volume")
-    return measure_two_scales(volume, params, histogram.grid.step)
 
 
 def check_cubic(volume: Volume, model: str) -> None:

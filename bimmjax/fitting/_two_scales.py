@@ -66,21 +66,20 @@ class TwoScales(NamedTuple):
 def told(found: TwoScales, spacing: float) -> dict[str, Any]:
     """`two_scales` of `fit.json`: in lengths; None, with the reason, where it is worth nothing."""
     area, blur, bend, misfit = (float(x) for x in found)
-    reason = None
     if not all(map(math.isfinite, (area, blur, bend, misfit))):
-        reason = "too few voxels have neighbours enough for a second blur"
-    elif bend * blur**2 > _MOST_BEND:
-        reason = "features are too small against the blur"
-    elif misfit > _WORST_MISFIT:
-        reason = "the moments contradict each other"
-    values = {
+        return refused("too few voxels have neighbours enough for a second blur")
+    if bend * blur**2 > _MOST_BEND:
+        return refused("features are too small against the blur")
+    if misfit > _WORST_MISFIT:
+        return refused("the moments contradict each other")
+    return {
         "interface_areas": {"0-1": area / spacing},
         "blur_std": blur,
         "resolution_10_90": RISE_PER_BLUR * blur * spacing,
         "curvature": 6.0 * bend / spacing**2,
+        "misfit": misfit,
+        "reason": None,
     }
-    told = {**values, "misfit": misfit, "reason": None}
-    return told if reason is None else refused(reason)
 
 
 class Kernel(NamedTuple):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -24,13 +21,15 @@ from bimmjax.maps._counting import UnitCounts, window_counts
 from bimmjax.maps._fitting import Fitter
 from bimmjax.maps._flags import UNUSABLE, Flag
 from bimmjax.maps._global import fit_sample, global_grid
+from bimmjax.maps._identity import digest, told_by
 from bimmjax.maps._maps import Maps, open_maps
 from bimmjax.maps._processes import Team, current_team, share
 from bimmjax.maps._source import Source, open_source
-from bimmjax.maps._store import UNKNOWN, MapStore
+from bimmjax.maps._start import read_start
+from bimmjax.maps._store import MapStore
 from bimmjax.maps._windows import Unit, Windows, windows_of
 from bimmjax.models import Params
-from bimmjax.volumes import Grid, Volume, sample_blocks
+from bimmjax.volumes import Grid
 
 _LEAST_SHARE = 0.5
 _LEAST_VOXELS = 200
@@ -38,9 +37,6 @@ _ABSENT = 1e-3
 _LEAST_TOLD = 0.5
 # Stds of a prior: none of a thousand blocks of one kind should lie as far off.
 _FAR = 5.0
-# Blocks, and their edges, by whose voxels a volume is known again.
-_FINGERPRINT = 8, 16
-_NEEDED = ("noise_std", "correlation", "blur_std", "interface_halfwidth")
 
 Progress = Callable[[int, int], object]
 
@@ -157,7 +153,7 @@ def map_fits(
         fill_missing=fill_missing,
     )
     first = sources[0].volume
-    given = None if start is None else _given(start, phases)
+    given = None if start is None else read_start(start, phases)
     if given is not None:
         curved = given["params"].get("interface_tilt") is not None
         interface = "curved" if curved else "flat"
@@ -166,8 +162,8 @@ def map_fits(
         choice("gradient", gradient, ("central_difference", "plain"))
     windows = windows_of(first, block, stride)
     identity = {
-        "volume": [_told(source.raw) for source in sources],
-        "mask": [_told(source.mask) for source in sources],
+        "volume": [told_by(source.raw) for source in sources],
+        "mask": [told_by(source.mask) for source in sources],
         "phases": phases,
         "block": list(windows.block),
         "stride": list(windows.stride),
@@ -177,7 +173,7 @@ def map_fits(
         "interface": interface,
         "errors": errors,
         "times": moments,
-        "start": None if given is None else _digest(given["params"]),
+        "start": None if given is None else digest(given["params"]),
         "spacing": list(first.spacing),
         "unit": first.unit,
         "fill_missing": fill_missing,
@@ -257,63 +253,6 @@ def _open_all(
     if not (np.all(np.isfinite(moments)) and np.all(np.diff(moments) > 0)):
         raise InputError(f"times: got {moments}, wants them ascending")
     return sources, moments
-
-
-def _given(start: Any, phases: int) -> Mapping[str, Any]:
-    """A fit as `fit.json` has it."""
-    if isinstance(start, Fit):
-        start = start.to_dict()
-    if isinstance(start, str | os.PathLike):
-        path = Path(start)
-        try:
-            start = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"start: got {path}, wants a fit.json ({error})") from None
-    if not isinstance(start, Mapping) or not isinstance(start.get("params"), Mapping):
-        raise InputError(f"start: got {type(start).__name__}, wants a Fit or the path of fit.json")
-    if start.get("model", "bimm2d") != "bimm2d" or start.get("phases", phases) != phases:
-        raise InputError(
-            f"start: got {start.get('model')} with {start.get('phases')} phases, wants bimm2d with "
-            f"{phases}"
-        )
-    try:
-        shapes = {name: np.shape(x) for name, x in params_of(start["params"])._asdict().items()}
-        pairs = (phases * (phases - 1) // 2,)
-        fits = shapes["intensities"] == shapes["interior_weights"] == (phases,)
-        fits = fits and shapes["interface_weights"] == pairs
-        fits = fits and None not in [start["params"].get(name) for name in _NEEDED]
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise InputError(f"start: got other parameters than those of bimm2d with {phases} phases")
-    return start
-
-
-def _told(volume: Volume | None) -> list[Any] | None:
-    """By what a volume is known again: its name, shape, type, and some of its voxels.
-
-    Of what cannot be read it is only told that it could not: another time it may.
-    """
-    if volume is None:
-        return None
-    some = []
-
-    def read(*box: slice) -> np.ndarray:
-        try:
-            data = volume.read(*box)
-        except InputError:
-            some.append(UNKNOWN)
-            return np.zeros([s.stop - s.start for s in box], volume.dtype)
-        some.append(hashlib.sha256(data.tobytes()).hexdigest()[:8])
-        return data
-
-    sample_blocks(replace(volume, reader=read), *_FINGERPRINT)
-    return [volume.name, list(volume.shape), str(volume.dtype), some]
-
-
-def _digest(params: Any) -> str:
-    text = json.dumps(params, sort_keys=True, default=lambda x: np.asarray(x).tolist())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _store(

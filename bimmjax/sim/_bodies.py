@@ -170,6 +170,11 @@ def mask_body(mask: np.ndarray, smoothing: float = 2.0) -> Body:
     mask : (z, y, x), 0 for phase 0, anything else for phase 1; even lengths.
     smoothing : std of the filter, voxels; below 1.5 the lattice does not resolve the surface.
 
+    Raises
+    ------
+    InputError
+        A mask that is not 3D, is all of one phase, or has an odd length.
+
     Examples
     --------
     >>> import numpy as np
@@ -212,6 +217,11 @@ def sphere_body(
         Its area is that of the spheres' surfaces outside other spheres, by random points on
         them; edges where spheres meet have no part in the curvature.
 
+    Raises
+    ------
+    InputError
+        A radius below 2 or above half the volume, a fraction that is not between 0 and 1.
+
     Examples
     --------
     >>> import jax
@@ -242,7 +252,7 @@ def sphere_body(
 def fibre_body(key: jax.Array, shape: tuple[int, int, int], radius: float, fraction: float) -> Body:
     """Overlapping straight fibres along the three axes: phase 0; around them phase 1.
 
-    Parameters and returns as for `sphere_body`; the volume is a cube.
+    Parameters, returns and errors as for `sphere_body`; the volume is a cube.
 
     Examples
     --------
@@ -290,6 +300,11 @@ def sheet_body(
     shape : (z, y, x) voxels.
     thickness : of each sheet, voxels; less than their distance.
     normal : how many sheets each axis crosses, whole numbers.
+
+    Raises
+    ------
+    InputError
+        Sheets thicker than their distance, or a normal of anything but whole numbers.
 
     Examples
     --------

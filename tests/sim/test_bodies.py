@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,11 +96,11 @@ def test_two_spheres_that_overlap():
 
 
 @pytest.mark.parametrize("make", [sim.sphere_body, sim.fibre_body])
-def test_unions_tend_to_what_marching_cubes_find(make: object):
+def test_unions_tend_to_what_marching_cubes_find(make: Callable[..., Any]):
     """At creases triangles cut corners: the difference falls with the lattice's spacing."""
     off = []
     for scale in (1, 2):
-        body = make(KEY, (48 * scale,) * 3, 5.0 * scale, 0.25)  # type: ignore[operator]
+        body = make(KEY, (48 * scale,) * 3, 5.0 * scale, 0.25)
         found = sim.interface_areas(body.structure)[0]
         off.append(found / body.truth.interface_areas[0] - 1.0)
     error = body.truth.interface_areas_std[0] / body.truth.interface_areas[0]
@@ -147,6 +150,6 @@ def test_the_same_key_gives_the_same_body():
         (lambda: sim.field_body(KEY, (33, 32, 32), (0.5, 0.5), 3.0), "structure: got"),
     ],
 )
-def test_refusals(make: object, message: str):
+def test_refusals(make: Callable[..., Any], message: str):
     with pytest.raises(InputError, match=message):
-        make()  # type: ignore[operator]
+        make()
