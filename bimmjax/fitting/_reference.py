@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from bimmjax.fitting._restore import image, restored, surface_area
 from bimmjax.models import Params
 
 _REACH = 6
 _FEWEST_FLAT = 2000
+_DOUBTFUL = 0.1
+# What noise adds to the slope of a restored surface, over the slope itself: its square is about
+# the share of area that roughness adds.
+_ROUGHNESS = 0.03
+_SMOOTHINGS = np.arange(0.5, 6.0, 0.1)
 
 
 class Reference(NamedTuple):
@@ -18,7 +25,8 @@ class Reference(NamedTuple):
 
     expected, noise_std : (z, y, x). amplitude : of `rfftn` of white noise, for noise of unit
     variance. correlation : of that noise two voxels apart. volume_fractions : (N,), of the
-    voxels that have six neighbours.
+    voxels that have six neighbours. interface_areas : (N(N-1)/2,) per volume, or None where the
+    stand-in is too rough for it.
     """
 
     expected: np.ndarray
@@ -26,6 +34,7 @@ class Reference(NamedTuple):
     amplitude: np.ndarray
     correlation: float
     volume_fractions: np.ndarray
+    interface_areas: np.ndarray | None = None
 
     @property
     def inner_voxels(self) -> int:
@@ -60,17 +69,76 @@ def reference(block: np.ndarray, params: Params) -> Reference:
         there = flat & (labels == label)
         if there.any():
             residual[there] -= residual[there].mean()
+    measured = None
     if flat.sum() >= _FEWEST_FLAT and residual.any():
-        covariance = _autocovariance(residual, flat)
-    else:
-        covariance = _assumed(block.shape, params)
-    power = np.maximum(np.fft.rfftn(covariance).real, 0.0)
-    power = power / np.mean(_full(power, block.shape))
-    covariance = np.fft.irfftn(power, block.shape, (0, 1, 2))
-    two_apart = (covariance[2, 0, 0] + covariance[0, 2, 0] + covariance[0, 0, 2]) / 3.0
+        measured = _unit_noise(_autocovariance(residual, flat))
+    # Where what is left holds structure as well, the gradients' own word on the noise is better.
+    rho = params.correlation
+    if measured is None or (rho is not None and abs(measured[1] - float(rho)) > _DOUBTFUL):
+        measured = _unit_noise(_assumed(block.shape, params))
+    amplitude, two_apart = measured
     inner = labels[1:-1, 1:-1, 1:-1].ravel()
     fractions = np.bincount(inner, minlength=len(means)) / inner.size
-    return Reference(expected, np.sqrt(variance), np.sqrt(power), float(two_apart), fractions)
+    return Reference(expected, np.sqrt(variance), amplitude, two_apart, fractions)
+
+
+def _unit_noise(covariance: np.ndarray) -> tuple[np.ndarray, float]:
+    """Amplitude of the Fourier series of noise of unit variance, its correlation two apart."""
+    shape = covariance.shape
+    power = np.maximum(np.fft.rfftn(covariance).real, 0.0)
+    power = power / np.mean(_full(power, shape))
+    covariance = np.fft.irfftn(power, shape, (0, 1, 2))
+    two_apart = (covariance[2, 0, 0] + covariance[0, 2, 0] + covariance[0, 0, 2]) / 3.0
+    return np.sqrt(power), float(two_apart)
+
+
+def sharpened(rough: Reference, block: np.ndarray, params: Params) -> Reference:
+    """A stand-in for a block of two phases with the sharp body behind it, and so its area."""
+    assert params.blur_std is not None
+    low, step = params.intensities[0], params.intensities[1] - params.intensities[0]
+    blur = min(float(params.blur_std), max(block.shape) / 4)
+    noise = np.sqrt(np.mean(np.square(np.asarray(params.noise_std, float)))) / step
+    smoothing, left = _smoothing(_full(rough.amplitude**2, block.shape), block.shape, noise, blur)
+    field = restored(
+        *(jnp.asarray(x, jnp.float32) for x in ((block - low) / step, blur, smoothing, left))
+    )
+    share = np.asarray(image(field, jnp.asarray(blur, jnp.float32)), block.dtype)
+    inner = float(share[1:-1, 1:-1, 1:-1].mean())
+    # The voxels counted reach half a voxel beyond their centres: between these two.
+    areas = [
+        float(surface_area(part)) / np.prod(np.array(part.shape) - 1.0)
+        for part in (field, field[1:-1, 1:-1, 1:-1])
+    ]
+    by_phase = np.broadcast_to(np.square(np.asarray(params.noise_std, float)), (2,))
+    return rough._replace(
+        expected=low + step * share,
+        noise_std=np.sqrt(by_phase[0] * (1.0 - share) + by_phase[1] * share),
+        volume_fractions=np.array([1.0 - inner, inner]),
+        interface_areas=np.array([np.mean(areas)]),
+    )
+
+
+def _smoothing(
+    power: np.ndarray, shape: tuple[int, ...], noise: float, blur: float
+) -> tuple[float, float]:
+    """The least blur that leaves surfaces smooth enough, and the std of the noise it leaves."""
+    waves = [2.0 * np.pi * np.fft.fftfreq(n) for n in shape[:2]]
+    waves.append(2.0 * np.pi * np.fft.rfftfreq(shape[2]))
+    squared = sum(
+        (w**2).reshape([-1 if k == axis else 1 for k in range(3)]) for axis, w in enumerate(waves)
+    )
+    edges = np.linspace(0.0, 3.0 * np.pi**2, 400)
+    held, _ = np.histogram(squared, edges, weights=power)
+    held = held * noise**2 / power.size
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    left = 0.0
+    for smoothing in _SMOOTHINGS:
+        kept = held * np.exp(-(smoothing**2) * middle)
+        left = np.sqrt(kept.sum())
+        slope = 1.0 / np.sqrt(2.0 * np.pi * (blur**2 + smoothing**2))
+        if np.sqrt((kept * middle).sum() / 3.0) <= _ROUGHNESS * slope:
+            break
+    return float(smoothing), float(left)
 
 
 def _autocovariance(residual: np.ndarray, flat: np.ndarray) -> np.ndarray:

@@ -166,7 +166,7 @@ def known_errors(
     for number, reference in enumerate(references):
         key = jax.random.fold_in(jax.random.key(seed), number)
         arrays = reference.expected, reference.noise_std, reference.amplitude
-        drawn = _drawn_counts(
+        drawn = drawn_counts(
             jax.random.split(key, _DRAWS), *(jnp.asarray(x, float) for x in arrays), fit.data
         )
         counts = np.asarray(drawn, float)
@@ -219,7 +219,7 @@ def _off(
 
 
 @jax.jit
-def _drawn_counts(
+def drawn_counts(
     keys: Array, expected: Array, noise_std: Array, amplitude: Array, data: Binned
 ) -> Array:
     """Histograms (draws, bins) of a block of known expected grey values, its noise drawn anew."""

@@ -6,14 +6,9 @@ interface areas are measured on the host.
 
 from bimmjax.sim._artificial import Artificial as Artificial
 from bimmjax.sim._artificial import artificial_volume as artificial_volume
-from bimmjax.sim._bodies import Body as Body
-from bimmjax.sim._bodies import Truth as Truth
-from bimmjax.sim._bodies import fibre_body as fibre_body
-from bimmjax.sim._bodies import field_body as field_body
-from bimmjax.sim._bodies import mask_body as mask_body
-from bimmjax.sim._bodies import measured_truth as measured_truth
-from bimmjax.sim._bodies import sheet_body as sheet_body
-from bimmjax.sim._bodies import sphere_body as sphere_body
+from bimmjax.sim._body import Body as Body
+from bimmjax.sim._body import Truth as Truth
+from bimmjax.sim._body import body_image as body_image
 from bimmjax.sim._fields import gaussian_field as gaussian_field
 from bimmjax.sim._fields import gaussian_field_area as gaussian_field_area
 from bimmjax.sim._imaging import add_noise as add_noise
@@ -21,6 +16,15 @@ from bimmjax.sim._imaging import blur as blur
 from bimmjax.sim._imaging import image_of as image_of
 from bimmjax.sim._imaging import noise_correlation as noise_correlation
 from bimmjax.sim._imaging import to_integers as to_integers
+from bimmjax.sim._level_bodies import contest_body as contest_body
+from bimmjax.sim._level_bodies import field_body as field_body
+from bimmjax.sim._level_bodies import gyroid_body as gyroid_body
+from bimmjax.sim._level_bodies import mask_body as mask_body
+from bimmjax.sim._level_bodies import sheet_body as sheet_body
+from bimmjax.sim._level_bodies import structure_body as structure_body
+from bimmjax.sim._object_bodies import fibre_body as fibre_body
+from bimmjax.sim._object_bodies import shell_body as shell_body
+from bimmjax.sim._object_bodies import sphere_body as sphere_body
 from bimmjax.sim._structures import Structure as Structure
 from bimmjax.sim._structures import gaussian_structure as gaussian_structure
 from bimmjax.sim._structures import structure_labels as structure_labels

@@ -122,8 +122,20 @@ def surface_moments(
     if beside is None:
         beside = np.zeros((len(fields), 0, *fields.shape[1:]), np.float32)
     total = {pair: np.zeros(1 + beside.shape[1]) for pair in pairs}
-    for start in range(0, cells[0], SLAB):
-        layers = range(start, min(start + SLAB, cells[0]) + 1)
+    for slab, along in slabs(fields, beside, periodic):
+        for pair, corners in _slab_surfaces(slab, levels, along):
+            total[pair] += integrals(corners)
+    return np.array([total[pair] for pair in pairs]).reshape(len(pairs), -1) / np.prod(cells)
+
+
+def slabs(
+    fields: np.ndarray, beside: np.ndarray, periodic: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Both volumes in layers that share a face with the next ones, wrapped if they repeat."""
+    wrap = int(periodic)
+    count = fields.shape[1] - 1 + wrap
+    for start in range(0, count, SLAB):
+        layers = range(start, min(start + SLAB, count) + 1)
         slab, along = (
             np.pad(
                 np.take(volumes, layers, axis=-3, mode="wrap"),
@@ -132,12 +144,23 @@ def surface_moments(
             )
             for volumes in (fields, beside)
         )
-        for pair, corners in _slab_surfaces(slab, levels, along):
-            areas = _areas(corners)
-            total[pair][0] += areas.sum()
-            total[pair][1:] += areas @ corners[:, :, 3:].mean(1)
-    moments = np.array([total[pair] for pair in pairs]).reshape(len(pairs), 1 + beside.shape[1])
-    return moments / np.prod(cells)
+        yield slab, along
+
+
+def integrals(corners: np.ndarray) -> np.ndarray:
+    """Area of triangles (T, 3, 3 + C), and the integrals over it of what they carry: (1 + C,)."""
+    areas = _areas(corners)
+    return np.concatenate([[areas.sum()], areas @ corners[:, :, 3:].mean(1)])
+
+
+def surface_with(field: np.ndarray, level: float, *volumes: np.ndarray) -> np.ndarray:
+    """Triangles where `field` equals `level`, with what of each volume lies there.
+
+    Returns (T, 3, 3 + V): positions, then the volumes' values by linear interpolation.
+    """
+    vertices, faces = _marching_cubes(field, level)
+    there = [_interpolate(volume, vertices) for volume in volumes]
+    return np.column_stack([vertices, *there])[faces]
 
 
 def _slab_surfaces(
@@ -151,13 +174,11 @@ def _slab_surfaces(
     nested = len(fields) == 1
     for i, level in enumerate(levels):
         field = 0 if nested else i
-        vertices, faces = _marching_cubes(fields[field], float(level))
-        there = [_interpolate(quantity, vertices) for quantity in beside[field]]
         if nested:
-            yield (i, i + 1), np.column_stack([vertices, *there])[faces]
+            yield (i, i + 1), surface_with(fields[field], float(level), *beside[field])
             continue
-        heights = [_interpolate(f, vertices) - c for f, c in zip(fields, levels, strict=True)]
-        left = np.column_stack([vertices, *there, *heights])[faces]
+        heights = [f - c for f, c in zip(fields, levels, strict=True)]
+        left = surface_with(fields[field], float(level), *beside[field], *heights)
         first = left.shape[2] - len(heights)
         for k in range(i):
             _, left = split_triangles(left, first + k)
