@@ -64,6 +64,13 @@ def fit(
     ] = None,
     overwrite: _options.Overwrite = False,
     pictures: Annotated[bool, typer.Option(help="Draw pictures and write the report.")] = True,
+    correct: Annotated[
+        bool,
+        typer.Option(
+            help="Take off the bias that thin or curved structures cause, where it can be found; "
+            "without it properties are the model's own."
+        ),
+    ] = True,
     intervals: Annotated[bool, typer.Option(help="Work out 95 % intervals.")] = True,
     two_scales: Annotated[
         bool,
@@ -109,6 +116,7 @@ def fit(
                 "gradient": gradient,
                 "noise": noise,
                 "interface": interface,
+                "correct": correct,
                 "intervals": intervals,
                 "two_scales": two_scales,
                 "ignore_nan": ignore_nan,

@@ -19,7 +19,7 @@ from bimmjax.fitting._reference import Reference, reference, sharpened
 from bimmjax.fitting._scoring import maximise
 from bimmjax.fitting._uncertainty import drawn_counts
 from bimmjax.models import Params
-from bimmjax.properties import properties
+from bimmjax.properties import Properties, properties
 
 _ROUNDS = 2
 _DRAWS = 2
@@ -55,22 +55,47 @@ def without_bias(params: Params, bias: Bias) -> Params:
     )
 
 
-def find_bias(
-    fit: HistogramFit, blocks: list[np.ndarray], seed: int
-) -> tuple[Bias, list[Reference]]:
-    """The bias of a fit of two phases on blocks (z, y, x) of its volume, and the stand-ins.
+class Found(NamedTuple):
+    """A bias, and the stand-ins on which it was found."""
 
-    Blocks are in the units of the fit.
+    bias: Bias
+    unsettled: np.ndarray
+    """(P,) change of the logs of the areas' ratios by the last round."""
+    stand_ins: list[Reference]
+    put_in: Params
+    """What the stand-ins were made with, in the units of the fit."""
+
+
+def find_bias(fit: HistogramFit, blocks: list[np.ndarray], seed: int) -> Found | None:
+    """The bias of a fit of two phases on blocks (z, y, x) of its volume, in the units of the fit.
+
+    None where the blocks hold no surface that could be restored.
     """
-    found = jax.tree.map(lambda x: np.asarray(x, float), physical(fit.outcome.theta))
-    rough = [reference(block, found) for block in blocks]
-    put_in, bias = found, None
+    model = jax.tree.map(lambda x: np.asarray(x, float), physical(fit.outcome.theta))
+    rough = [reference(block, model) for block in blocks]
+    found = None
     for number in range(_ROUNDS):
+        put_in = model if found is None else without_bias(model, found.bias)
         stand_ins = [sharpened(r, b, put_in) for r, b in zip(rough, blocks, strict=True)]
-        bias = _bias(fit, put_in, stand_ins, jax.random.fold_in(jax.random.key(seed), number))
-        put_in = without_bias(found, bias)
-    assert bias is not None
-    return bias, stand_ins
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        bias = _bias(fit, put_in, stand_ins, key)
+        if not all(np.all(np.isfinite(x)) for x in bias):
+            return None
+        before = 0.0 if found is None else found.bias.log_areas
+        found = Found(bias, bias.log_areas - before, stand_ins, put_in)
+    return found
+
+
+def corrected(told: Properties, bias: Bias) -> Properties:
+    """Properties with a bias taken off; fractions stay within 0 and 1 and sum to 1."""
+    assert told.interface_areas is not None
+    assert told.resolution_10_90 is not None
+    fractions = np.clip(told.volume_fractions - bias.volume_fractions, 0.0, 1.0)
+    return Properties(
+        fractions / fractions.sum(),
+        told.interface_areas * np.exp(-bias.log_areas),
+        told.resolution_10_90 * np.exp(-bias.log_blur),
+    )
 
 
 def _bias(fit: HistogramFit, put_in: Params, stand_ins: list[Reference], key: jax.Array) -> Bias:
@@ -94,6 +119,8 @@ def _bias(fit: HistogramFit, put_in: Params, stand_ins: list[Reference], key: ja
     )
     assert put_in.blur_std is not None
     missed = 1.0 + _MISSED
+    if areas.min() <= 0.0:
+        areas = np.full_like(areas, np.nan)
     return Bias(
         intensities=missed * (found.intensities - put_in.intensities),
         log_noise=np.log(found.noise_std / put_in.noise_std),

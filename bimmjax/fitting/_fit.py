@@ -10,29 +10,21 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import stdtrit
 
 from bimmjax import models
 from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax._core.clock import timed
 from bimmjax.fitting import _minibatch
+from bimmjax.fitting._believe import with_errors
 from bimmjax.fitting._histogram_fit import HistogramFit, fit_histogram, optimum_at, physical
-from bimmjax.fitting._quantities import Quantity, layout
-from bimmjax.fitting._quantities import intervals as make_intervals
-from bimmjax.fitting._reference import reference
 from bimmjax.fitting._result import CONVERGED, FAILED, NOT_CONVERGED, Fit
 from bimmjax.fitting._two_scales import refused
 from bimmjax.fitting._two_scales import two_scales as measure_two_scales
-from bimmjax.fitting._uncertainty import (
-    influence,
-    known_errors,
-    observed_scatter,
-    sampling_errors,
-)
+from bimmjax.fitting._uncertainty import influence, observed_scatter
 from bimmjax.fitting._verdict import POOR_FIT, interior_noise, misplaced_share, warnings_for
 from bimmjax.models import Params
 from bimmjax.properties import properties as physical_properties
-from bimmjax.volumes import JointHistogram, Volume, joint_histogram, open_volume, sample_blocks
+from bimmjax.volumes import JointHistogram, Volume, joint_histogram, open_volume
 
 Model = Literal["gmm", "pvmm", "bimm1d", "bimm2d"]
 
@@ -40,7 +32,6 @@ MAX_PHASES = 8
 _AUTO_PHASES = 5
 _FEWEST_LEVELS = 4
 _ISOTROPY = 1e-3
-_REFERENCE_EDGE = 66
 
 # Compiled, because op by op its first call would compile each operation alone.
 _properties = jax.jit(physical_properties)
@@ -55,6 +46,7 @@ def fit(
     gradient: Literal["central_difference", "plain"] = "central_difference",
     noise: Literal["shared", "per_phase"] = "shared",
     interface: Literal["curved", "flat"] = "curved",
+    correct: bool = True,
     intervals: bool = True,
     two_scales: bool = False,
     ignore_nan: bool = False,
@@ -89,6 +81,11 @@ def fit(
         "curved" (default): voxels need not be spread evenly across an interface, which takes the
         bias out of intensities and most of it out of areas. "flat": the paper's, with a free
         width of the interface region. The other models and the minibatch method are flat.
+    correct : bool
+        Take off the bias of fractions, areas and resolution that structures thin or curved
+        against the blur cause, as found on stand-ins for this volume; announce what may be left
+        of it, and refuse an area that cannot be trusted (bimm2d with two phases, histogram
+        method). False: the properties are the model's own.
     intervals : bool
         Whether to compute 95 % intervals (histogram method only).
     two_scales : bool
@@ -166,30 +163,24 @@ def fit(
             best = fitted(int(phases), start=start)
         if method == "minibatch":
             best = _by_minibatch(best, opened, histogram, seed, schedule)
-    params = best.scale.out_of(physical(best.outcome.theta))
-    with timed() as spreading:
-        # A descent on random voxels scatters by itself: these intervals would not know of it.
-        known = intervals and method == "histogram" and _code(best, params) != FAILED
-        bars = (
-            _error_bars(best, opened, histogram, opened.spacing[0], seed) if known else (None, None)
-        )
     found = described(
         best,
         histogram,
         opened,
-        bars=bars,
         method=method,
         noise=noise,
         seed=seed,
         seconds={
             "read": histogram.reading,
             "histogram": counting.total - counting.compiling - histogram.reading,
-            "compile": counting.compiling + fitting.compiling + spreading.compiling,
+            "compile": counting.compiling + fitting.compiling,
             "fit": fitting.total - fitting.compiling,
-            "intervals": spreading.total - spreading.compiling,
         },
         bic=bic,
     )
+    # A descent on random voxels scatters by itself: neither errors nor bias would know of it.
+    if method == "histogram" and found.code != FAILED and (correct or intervals):
+        found = with_errors(found, best, opened, correct=correct, intervals=intervals)
     return _with_two_scales(found, opened) if two_scales else found
 
 
@@ -208,7 +199,6 @@ def described(
     noise: str,
     seconds: dict[str, float],
     method: str = "histogram",
-    bars: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None),
     seed: int = 0,
     bic: dict[int, float] | None = None,
 ) -> Fit:
@@ -231,8 +221,8 @@ def described(
         seed=seed,
         params=params,
         properties=properties,
-        confidence=bars[0],
-        sampling=bars[1],
+        confidence=None,
+        sampling=None,
         spacing=volume.spacing,
         length_unit=volume.unit,
         intensity_unit="grey value",
@@ -331,53 +321,6 @@ def _by_minibatch(
         _check_schedule(schedule or _minibatch.Schedule()),
     )
     return optimum_at(best, found.params)
-
-
-def _error_bars(
-    best: HistogramFit, volume: Volume, histogram: JointHistogram, edge: float, seed: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """95 % intervals for this volume's own values, and for the material that it samples."""
-    effect = influence(best, edge)
-    order = layout(physical(best.outcome.theta))
-    shift, factor = _units(order, best)
-    values = shift + factor * effect.values
-    cells = histogram.cell_counts
-    if best.data.frequencies.ndim == 1:
-        cells = cells.sum(-1)
-    scaled = best.scale.into(best.scale.out_of(physical(best.outcome.theta)))
-    references = []
-    for block in sample_blocks(volume, 2, _REFERENCE_EDGE):
-        grey = (block.astype(float) - best.scale.origin) / best.scale.unit
-        middle = float(scaled.intensities.mean())
-        references.append(
-            reference(np.nan_to_num(grey, nan=middle, posinf=1.0, neginf=0.0), scaled)
-        )
-    known, freedom = known_errors(
-        effect,
-        order,
-        references,
-        best,
-        scaled,
-        spacing=edge,
-        voxels=histogram.voxels,
-        seed=seed,
-    )
-    half = stdtrit(freedom, 0.975) * known.errors + known.shifts
-    confidence = make_intervals(order, values, factor * half)
-    spread, freedom = sampling_errors(effect.table, cells)
-    half = np.maximum(stdtrit(freedom, 0.975) * spread + known.shifts, half)
-    return confidence, make_intervals(order, values, factor * half)
-
-
-def _units(order: list[Quantity], best: HistogramFit) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and factor that bring each flat quantity from the units of the fit to grey values."""
-    shifts, factors = [], []
-    for name, shape, _ in order:
-        size = int(np.prod(shape))
-        grey = name in ("intensities", "noise_std")
-        shifts.append(np.full(size, best.scale.origin if name == "intensities" else 0.0))
-        factors.append(np.full(size, best.scale.unit if grey else 1.0))
-    return np.concatenate(shifts), np.concatenate(factors)
 
 
 def _noise_by_phase(params: Params, histogram: JointHistogram) -> np.ndarray | None:

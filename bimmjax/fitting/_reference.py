@@ -131,7 +131,7 @@ def _smoothing(
     held, _ = np.histogram(squared, edges, weights=power)
     held = held * noise**2 / power.size
     middle = 0.5 * (edges[1:] + edges[:-1])
-    left = 0.0
+    smoothing = left = 0.0
     for smoothing in _SMOOTHINGS:
         kept = held * np.exp(-(smoothing**2) * middle)
         left = np.sqrt(kept.sum())

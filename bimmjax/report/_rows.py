@@ -55,6 +55,13 @@ def property_rows(fit: Fit) -> list[Row]:
     ]
     if found.interface_areas is not None:
         for (i, j), area in zip(phase_pairs(fit.phases), found.interface_areas, strict=True):
+            meaning = f"Area of the surface between phases {i} and {j}, per volume of the sample."
+            if not np.isfinite(area):
+                why = fit.refusals.get("interface_areas", "it is not a number")
+                rows.append(
+                    Row(f"Interface area {i}-{j}", "refused", "", None, None, f"{meaning} {why}.")
+                )
+                continue
             rows.append(
                 _row(
                     fit,
@@ -62,7 +69,7 @@ def property_rows(fit: Fit) -> list[Row]:
                     ("interface_areas", f"{i}-{j}"),
                     area,
                     per_length(fit.length_unit),
-                    f"Area of the surface between phases {i} and {j}, per volume of the sample.",
+                    meaning,
                 )
             )
     if found.resolution_10_90 is not None:
@@ -76,6 +83,18 @@ def property_rows(fit: Fit) -> list[Row]:
                 "Distance over which a sharp edge rises from 10 % to 90 % in this image.",
             )
         )
+    if fit.mean_curvature is not None:
+        for (i, j), curvature in zip(phase_pairs(fit.phases), fit.mean_curvature, strict=True):
+            rows.append(
+                _row(
+                    fit,
+                    f"Mean curvature {i}-{j}",
+                    ("mean_curvature", f"{i}-{j}"),
+                    curvature,
+                    per_length(fit.length_unit),
+                    f"Mean of (κ₁ + κ₂)/2 over interface {i}-{j}; above 0 where phase {i} bulges.",
+                )
+            )
     rows += _noise_rows(fit)
     levels = np.asarray(fit.params.intensities)
     if fit.phases > 1:
@@ -216,6 +235,11 @@ def _row(
     times: float = 1.0,
 ) -> Row:
     both = [_interval(table, place, times) for table in (fit.confidence, fit.sampling)]
+    error = _at(fit.announced, place)
+    if error is not None:
+        share = 100.0 * error / float(value)
+        off = f"{100.0 * error:.2g} %" if times == 100.0 else f"{share:.2g} % of it"
+        meaning = f"{meaning} Nine in ten values of this kind are within {off} of the truth."
     told = rounded(float(value) * times, *both)
     confidence, sampling = told.intervals
     full = f"{power(told.exponent)} {unit}".strip()
@@ -226,6 +250,14 @@ def _interval(
     table: Mapping[str, Any] | None, place: tuple[str | int, ...], times: float
 ) -> Sequence[float] | None:
     """The interval that stands at `place` in a table of intervals, if it does."""
+    found = _at(table, place)
+    if found is None or any(end is None for end in found):
+        return None
+    return [float(end) * times for end in found]
+
+
+def _at(table: Mapping[str, Any] | None, place: tuple[str | int, ...]) -> Any:
+    """What stands at `place` in nested tables and lists; None if nothing does."""
     found: Any = table
     for key in place:
         if found is None:
@@ -234,9 +266,7 @@ def _interval(
             found = found.get(key)
         else:
             found = found[key] if key < len(found) else None
-    if found is None or any(end is None for end in found):
-        return None
-    return [float(end) * times for end in found]
+    return found
 
 
 def _sub(number: int) -> str:

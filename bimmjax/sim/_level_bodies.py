@@ -203,12 +203,13 @@ def sheet_body(
     thickness: float,
     normal: Sequence[int] = (1, 1, 0),
 ) -> Body:
-    """Flat parallel sheets (phase 0) that repeat with the volume; their truth is exact.
+    """Flat parallel sheets (phase 0) that repeat with the volume; their area is exact.
 
     Parameters
     ----------
     shape : (z, y, x) voxels.
-    thickness : of each sheet, voxels; less than their distance.
+    thickness : of each sheet, voxels; less than their distance. The fractions told are those of
+        the sheets as they are rendered, which may be off by the points of a voxel.
     normal : how many sheets each axis crosses, whole numbers.
 
     Raises
@@ -238,12 +239,10 @@ def sheet_body(
     level = -math.cos(math.pi * thickness / period)
     structure = Structure(jnp.asarray(field[None], jnp.float32), jnp.asarray([level], jnp.float32))
     shares = np.stack([np.asarray(render(structure, one, POINTS)) for one in jnp.eye(2)])
-    share = thickness / period
+    # Of sheets along the lattice the points of a voxel lie in planes: thickness comes in steps.
+    fractions = shares.mean((1, 2, 3), dtype=float)
     none = np.zeros(1)
-    return Body(
-        shares,
-        Truth(np.array([share, 1.0 - share]), np.zeros(2), np.array([2.0 / period]), *[none] * 7),
-    )
+    return Body(shares, Truth(fractions, np.zeros(2), np.array([2.0 / period]), *[none] * 7))
 
 
 def contest_body(

@@ -1,0 +1,203 @@
+"""A fit with its bias taken off, what may be left of it announced, and 95 % intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from bimmjax._core.clock import timed
+from bimmjax.fitting._correct import Found, corrected, find_bias, without_bias
+from bimmjax.fitting._histogram_fit import HistogramFit, physical
+from bimmjax.fitting._quantities import Quantity, layout
+from bimmjax.fitting._quantities import intervals as make_intervals
+from bimmjax.fitting._reference import reference
+from bimmjax.fitting._result import Fit, Scan
+from bimmjax.fitting._trust import Trust, trust
+from bimmjax.fitting._uncertainty import influence, known_errors, sampling_errors
+from bimmjax.fitting._verdict import POOR_FIT
+from bimmjax.models import Params, phase_pairs
+from bimmjax.volumes import Volume, sample_blocks
+
+_BLOCKS = 2
+_EDGE = 66
+_NINE_IN_TEN = 1.645
+_WORDS = {"interface_areas": "interface area"}
+
+
+class _Bars(NamedTuple):
+    """Intervals by name, as in `fit.json`, and standard errors from the noise alone, flat."""
+
+    confidence: dict[str, Any]
+    sampling: dict[str, Any]
+    noise: dict[str, np.ndarray]
+
+
+def with_errors(
+    fit: Fit, best: HistogramFit, volume: Volume, *, correct: bool, intervals: bool
+) -> Fit:
+    """`fit`, described from `best`, with what stand-ins for its volume say of its errors."""
+    with timed() as correcting:
+        # In grey values and back, so that all are NumPy arrays.
+        scaled = best.scale.into(fit.params)
+        blocks = _blocks(best, volume, scaled)
+        found = find_bias(best, blocks, fit.seed) if correct and _has_bias(fit) else None
+        trusted = None
+        if found is not None:
+            fit, trusted = _corrected(fit, best, found)
+    with timed() as spreading:
+        bars = None
+        if intervals:
+            bars = _error_bars(fit, best, blocks, scaled, found, trusted)
+            fit = replace(fit, confidence=bars.confidence, sampling=bars.sampling)
+    if trusted is not None:
+        fit = replace(fit, announced=_announced(fit, trusted, bars))
+    compiling = correcting.compiling + spreading.compiling
+    seconds = {
+        **fit.seconds,
+        "compile": fit.seconds["compile"] + compiling,
+        "correct": correcting.total - correcting.compiling,
+        "intervals": spreading.total - spreading.compiling,
+    }
+    return replace(fit, seconds=seconds)
+
+
+def _has_bias(fit: Fit) -> bool:
+    """Whether stand-ins can tell it: interfaces of two phases, in a volume with some extent."""
+    return fit.model == "bimm2d" and fit.phases == 2
+
+
+def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust]:
+    own = without_bias(best.scale.into(fit.params), found.bias)
+    scan = best.scale.out_of(own)
+    told = corrected(fit.properties, found.bias)
+    assert scan.blur_std is not None
+    assert scan.correlation is not None
+    trusted = trust(told, found, float(scan.blur_std), fit.spacing[0])
+    reasons = dict(trusted.refusals)
+    if fit.goodness_of_fit > POOR_FIT:
+        reasons["interface_areas"] = "the model does not describe the volume"
+    if "interface_areas" in reasons:
+        told = told._replace(interface_areas=np.full_like(told.interface_areas, np.nan))
+    return replace(
+        fit,
+        properties=told,
+        uncorrected=fit.properties,
+        scan=Scan(*(np.asarray(getattr(scan, name)) for name in Scan._fields)),
+        refusals=reasons,
+        warnings=(*fit.warnings, *(f"No {_WORDS[name]}: {why}." for name, why in reasons.items())),
+    ), trusted
+
+
+def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
+    """Errors by name, noise included where it is known; None where a value is refused."""
+    told = {}
+    for name, left in trusted.announced.items():
+        noise = 0.0 if bars is None else _NINE_IN_TEN * bars.noise[name]
+        error = np.hypot(left, noise)
+        values = [None if name in fit.refusals else float(x) for x in error]
+        if name == "interface_areas":
+            told[name] = {
+                f"{i}-{j}": x for (i, j), x in zip(phase_pairs(fit.phases), values, strict=True)
+            }
+        else:
+            told[name] = values if name == "volume_fractions" else values[0]
+    return told
+
+
+def _blocks(fit: HistogramFit, volume: Volume, params: Params) -> list[np.ndarray]:
+    """A few blocks (z, y, x) of the volume in the units of the fit, without gaps.
+
+    params : in the units of the fit.
+    """
+    middle = float(np.mean(params.intensities))
+    found = []
+    for block in sample_blocks(volume, _BLOCKS, _EDGE):
+        grey = (block.astype(float) - fit.scale.origin) / fit.scale.unit
+        found.append(np.nan_to_num(grey, nan=middle, posinf=1.0, neginf=0.0))
+    return found
+
+
+def _error_bars(
+    fit: Fit,
+    best: HistogramFit,
+    blocks: list[np.ndarray],
+    scaled: Params,
+    found: Found | None,
+    trusted: Trust | None,
+) -> _Bars:
+    """95 % intervals for this volume's own values, and for the material that it samples."""
+    spacing = fit.spacing[0]
+    effect = influence(best, spacing)
+    order = layout(physical(best.outcome.theta))
+    shift, factor = _units(order, best)
+    values = shift + factor * effect.values
+    cells = fit.histogram.cell_counts
+    if best.data.frequencies.ndim == 1:
+        cells = cells.sum(-1)
+    put_in = scaled if found is None else found.put_in
+    stand_ins = [reference(b, scaled) for b in blocks] if found is None else found.stand_ins
+    known, freedom = known_errors(
+        effect,
+        order,
+        stand_ins,
+        best,
+        put_in,
+        spacing=spacing,
+        voxels=fit.histogram.voxels,
+        seed=fit.seed,
+    )
+    noise = stdtrit(freedom, 0.975) * known.errors
+    spread, freedom = sampling_errors(effect.table, cells)
+    between = np.maximum(stdtrit(freedom, 0.975) * spread, noise)
+    own, material = noise + known.shifts, between + known.shifts
+    if trusted is not None:
+        left, gain = np.zeros(values.size), np.ones(values.size)
+        mended = np.zeros(values.size, bool)
+        for name, part in _places(order):
+            if name in trusted.values:
+                gain[part] = trusted.values[name] / values[part]
+                values[part], left[part] = trusted.values[name], trusted.left[name]
+                mended[part] = True
+        # What is left of a bias is as often of one sign as of the other.
+        own = np.where(mended, np.hypot(gain * noise, left), own)
+        material = np.where(mended, np.hypot(gain * between, left), material)
+    errors = {name: (factor * known.errors)[part] for name, part in _places(order)}
+    both = tuple(make_intervals(order, values, factor * half) for half in (own, material))
+    for table in both:
+        for name in fit.refusals:
+            table[name] = dict.fromkeys(table[name])
+        if fit.params.interface_tilt is not None:
+            table["mean_curvature"] = _curvatures(table["interface_tilt"], fit)
+    return _Bars(both[0], both[1], errors)
+
+
+def _curvatures(tilts: dict[str, Any], fit: Fit) -> dict[str, Any]:
+    """Intervals of mean curvatures from those of the tilts."""
+    length = 2.0 * float(np.asarray(fit.params.blur_std)) * fit.spacing[0]
+    return {
+        pair: None if ends is None else [end / length for end in ends]
+        for pair, ends in tilts.items()
+    }
+
+
+def _places(order: list[Quantity]) -> list[tuple[str, slice]]:
+    """Where each quantity stands in the flat vector."""
+    found, at = [], 0
+    for name, shape, _ in order:
+        found.append((name, slice(at, at + int(np.prod(shape)))))
+        at = found[-1][1].stop
+    return found
+
+
+def _units(order: list[Quantity], fit: HistogramFit) -> tuple[np.ndarray, np.ndarray]:
+    """Offset and factor that bring each flat quantity from the units of the fit to grey values."""
+    shifts, factors = [], []
+    for name, shape, _ in order:
+        size = int(np.prod(shape))
+        grey = name in ("intensities", "noise_std")
+        shifts.append(np.full(size, fit.scale.origin if name == "intensities" else 0.0))
+        factors.append(np.full(size, fit.scale.unit if grey else 1.0))
+    return np.concatenate(shifts), np.concatenate(factors)
