@@ -24,7 +24,7 @@ from bimmjax.volumes import Volume, sample_blocks
 _BLOCKS = 2
 _EDGE = 66
 _NINE_IN_TEN = 1.645
-_WORDS = {"interface_areas": "interface area"}
+_MOST_PHASES = 4
 
 
 class _Bars(NamedTuple):
@@ -65,29 +65,32 @@ def with_errors(
 
 
 def _has_bias(fit: Fit) -> bool:
-    """Whether stand-ins can tell it: interfaces of two phases, in a volume with some extent."""
-    return fit.model == "bimm2d" and fit.phases == 2
+    """Whether stand-ins can tell it."""
+    return fit.model == "bimm2d" and 1 < fit.phases <= _MOST_PHASES
 
 
 def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust]:
     own = without_bias(best.scale.into(fit.params), found.bias)
     scan = best.scale.out_of(own)
     told = corrected(fit.properties, found.bias)
+    assert told.interface_areas is not None
     assert scan.blur_std is not None
     assert scan.correlation is not None
-    trusted = trust(told, found, float(scan.blur_std), fit.spacing[0])
+    trusted = trust(told, found, fit.params, float(scan.blur_std), fit.spacing[0])
     reasons = dict(trusted.refusals)
+    pairs = [f"{i}-{j}" for i, j in phase_pairs(fit.phases)]
     if fit.goodness_of_fit > POOR_FIT:
-        reasons["interface_areas"] = "the model does not describe the volume"
-    if "interface_areas" in reasons:
-        told = told._replace(interface_areas=np.full_like(told.interface_areas, np.nan))
+        reasons = dict.fromkeys(pairs, "the model does not describe the volume")
+    areas = np.where([pair in reasons for pair in pairs], np.nan, told.interface_areas)
+    told = told._replace(interface_areas=areas)
+    said = [f"The area of interface {pair} is refused: {why}." for pair, why in reasons.items()]
     return replace(
         fit,
         properties=told,
         uncorrected=fit.properties,
         scan=Scan(*(np.asarray(getattr(scan, name)) for name in Scan._fields)),
-        refusals=reasons,
-        warnings=(*fit.warnings, *(f"No {_WORDS[name]}: {why}." for name, why in reasons.items())),
+        refusals={"interface_areas": reasons} if reasons else {},
+        warnings=(*fit.warnings, *said),
     ), trusted
 
 
@@ -97,13 +100,14 @@ def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
     for name, left in trusted.announced.items():
         noise = 0.0 if bars is None else _NINE_IN_TEN * bars.noise[name]
         error = np.hypot(left, noise)
-        values = [None if name in fit.refusals else float(x) for x in error]
+        values = [float(x) for x in error]
+        told[name] = values if name == "volume_fractions" else values[0]
         if name == "interface_areas":
+            pairs = [f"{i}-{j}" for i, j in phase_pairs(fit.phases)]
+            held = fit.refusals.get(name, {})
             told[name] = {
-                f"{i}-{j}": x for (i, j), x in zip(phase_pairs(fit.phases), values, strict=True)
+                pair: None if pair in held else x for pair, x in zip(pairs, values, strict=True)
             }
-        else:
-            told[name] = values if name == "volume_fractions" else values[0]
     return told
 
 
@@ -167,8 +171,8 @@ def _error_bars(
     errors = {name: (factor * known.errors)[part] for name, part in _places(order)}
     both = tuple(make_intervals(order, values, factor * half) for half in (own, material))
     for table in both:
-        for name in fit.refusals:
-            table[name] = dict.fromkeys(table[name])
+        for name, reasons in fit.refusals.items():
+            table[name].update(dict.fromkeys(reasons))
         if fit.params.interface_tilt is not None:
             table["mean_curvature"] = _curvatures(table["interface_tilt"], fit)
     return _Bars(both[0], both[1], errors)

@@ -76,7 +76,10 @@ def find_bias(fit: HistogramFit, blocks: list[np.ndarray], seed: int) -> Found |
     found = None
     for number in range(_ROUNDS):
         put_in = model if found is None else without_bias(model, found.bias)
-        stand_ins = [sharpened(r, b, put_in) for r, b in zip(rough, blocks, strict=True)]
+        stand_ins = [
+            sharpened(r, b, put_in, fit.setting.gradient)
+            for r, b in zip(rough, blocks, strict=True)
+        ]
         key = jax.random.fold_in(jax.random.key(seed), number)
         bias = _bias(fit, put_in, stand_ins, key)
         if not all(np.all(np.isfinite(x)) for x in bias):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy.ndimage import gaussian_filter
 
-from bimmjax.fitting._restore import image, restored, surface_area
+from bimmjax.fitting._posterior import phase_shares
+from bimmjax.fitting._restore import blurred, image, interface_areas, restored
 from bimmjax.models import Params
+from bimmjax.models._nodes import Gradient
 
 _REACH = 6
 _FEWEST_FLAT = 2000
@@ -92,36 +97,69 @@ def _unit_noise(covariance: np.ndarray) -> tuple[np.ndarray, float]:
     return np.sqrt(power), float(two_apart)
 
 
-def sharpened(rough: Reference, block: np.ndarray, params: Params) -> Reference:
-    """A stand-in for a block of two phases with the sharp body behind it, and so its area."""
+def sharpened(rough: Reference, block: np.ndarray, params: Params, gradient: Gradient) -> Reference:
+    """A stand-in for a block with the sharp body behind it, and so its areas.
+
+    gradient : the gradient law of the fit.
+    """
     assert params.blur_std is not None
-    low, step = params.intensities[0], params.intensities[1] - params.intensities[0]
+    means = params.intensities
     blur = min(float(params.blur_std), max(block.shape) / 4)
-    noise = np.sqrt(np.mean(np.square(np.asarray(params.noise_std, float)))) / step
-    smoothing, left = _smoothing(_full(rough.amplitude**2, block.shape), block.shape, noise, blur)
-    field = restored(
-        *(jnp.asarray(x, jnp.float32) for x in ((block - low) / step, blur, smoothing, left))
-    )
-    share = np.asarray(image(field, jnp.asarray(blur, jnp.float32)), block.dtype)
-    inner = float(share[1:-1, 1:-1, 1:-1].mean())
+    noise = float(np.sqrt(np.mean(np.square(np.asarray(params.noise_std, float)))))
+    step = float(np.diff(means).min())
+    found = _smoothing(_full(rough.amplitude**2, block.shape), block.shape, noise / step, blur)
+    smoothing, left, slope = found
+    width = np.hypot(blur, smoothing)
+    target = blurred(jnp.asarray(block, jnp.float32), jnp.asarray(smoothing, jnp.float32))
+    if len(means) == 2:
+        bright = (target - means[0]) / step - 0.5
+        fields = 0.5 * jnp.stack([-bright, bright])
+    else:
+        # The mixture as the smoothed block has it: wider interfaces, less noise.
+        weights = np.concatenate(
+            [params.interior_weights, params.interface_weights * (width / blur)]
+        )
+        weights = weights / weights.sum()
+        smooth = params._replace(
+            blur_std=width,
+            noise_std=np.asarray(max(left * step, 1e-3 * step)),
+            correlation=np.asarray(np.clip(1.0 - 2.0 * (slope / left) ** 2, -0.9, 0.99)),
+            interior_weights=weights[: len(means)],
+            interface_weights=weights[len(means) :],
+        )
+        smooth = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), smooth)
+        fields = _start(target, smooth, gradient)
+    arrays = means, width, smoothing, left * step
+    fields = restored(fields, target, *(jnp.asarray(x, jnp.float32) for x in arrays))
+    expected, shares = image(fields, *(jnp.asarray(x, jnp.float32) for x in (means, blur)))
+    inner = np.asarray(shares[:, 1:-1, 1:-1, 1:-1].mean((1, 2, 3)), float)
     # The voxels counted reach half a voxel beyond their centres: between these two.
-    areas = [
-        float(surface_area(part)) / np.prod(np.array(part.shape) - 1.0)
-        for part in (field, field[1:-1, 1:-1, 1:-1])
-    ]
-    by_phase = np.broadcast_to(np.square(np.asarray(params.noise_std, float)), (2,))
+    areas = [np.asarray(interface_areas(x)) for x in (fields, fields[:, 1:-1, 1:-1, 1:-1])]
+    by_phase = np.broadcast_to(np.square(np.asarray(params.noise_std, float)), (len(means),))
+    variance = np.tensordot(by_phase, np.asarray(shares, float), 1)
     return rough._replace(
-        expected=low + step * share,
-        noise_std=np.sqrt(by_phase[0] * (1.0 - share) + by_phase[1] * share),
-        volume_fractions=np.array([1.0 - inner, inner]),
-        interface_areas=np.array([np.mean(areas)]),
+        expected=np.asarray(expected, block.dtype),
+        noise_std=np.sqrt(variance),
+        volume_fractions=inner / inner.sum(),
+        interface_areas=np.mean(areas, 0),
     )
+
+
+@partial(jax.jit, static_argnames="gradient")
+def _start(target: Array, params: Params, gradient: Gradient) -> Array:
+    shares = phase_shares(target, params, gradient)
+    assert params.blur_std is not None
+    # Voxel by voxel they jump: smooth enough that the first body is no rougher than the last.
+    return jax.vmap(lambda share: blurred(share, 0.7 * params.blur_std))(shares)
 
 
 def _smoothing(
     power: np.ndarray, shape: tuple[int, ...], noise: float, blur: float
-) -> tuple[float, float]:
-    """The least blur that leaves surfaces smooth enough, and the std of the noise it leaves."""
+) -> tuple[float, float, float]:
+    """The least blur that leaves surfaces smooth enough.
+
+    Also the std of the noise that it leaves, and of that noise's slope along an axis.
+    """
     waves = [2.0 * np.pi * np.fft.fftfreq(n) for n in shape[:2]]
     waves.append(2.0 * np.pi * np.fft.rfftfreq(shape[2]))
     squared = sum(
@@ -131,14 +169,13 @@ def _smoothing(
     held, _ = np.histogram(squared, edges, weights=power)
     held = held * noise**2 / power.size
     middle = 0.5 * (edges[1:] + edges[:-1])
-    smoothing = left = 0.0
+    smoothing = left = slope = 0.0
     for smoothing in _SMOOTHINGS:
         kept = held * np.exp(-(smoothing**2) * middle)
-        left = np.sqrt(kept.sum())
-        slope = 1.0 / np.sqrt(2.0 * np.pi * (blur**2 + smoothing**2))
-        if np.sqrt((kept * middle).sum() / 3.0) <= _ROUGHNESS * slope:
+        left, slope = np.sqrt(kept.sum()), np.sqrt((kept * middle).sum() / 3.0)
+        if slope <= _ROUGHNESS / np.sqrt(2.0 * np.pi * (blur**2 + smoothing**2)):
             break
-    return float(smoothing), float(left)
+    return float(smoothing), float(left), float(slope)
 
 
 def _autocovariance(residual: np.ndarray, flat: np.ndarray) -> np.ndarray:

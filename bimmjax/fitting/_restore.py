@@ -1,8 +1,9 @@
-"""The sharp body behind a blurred block of two phases, its image, and its area.
+"""The sharp body behind a blurred block, its image, and its areas.
 
-The body is where a field on the voxels is positive. Thresholding the data gives such a field, but
-what is small against the blur has shrunk or gone. So the field is changed until its own image,
-partial volumes and blur included, is the data: the residual is added to it a few times.
+The body is described by a field for each phase: a phase is where its own field is the highest.
+Fields made by telling the phases apart in the data give such a body, but what is small against the
+blur has shrunk or gone. So the fields are changed until their own image, partial volumes and blur
+included, is the data: where two phases meet the residual moves the boundary between them.
 """
 
 from __future__ import annotations
@@ -21,44 +22,56 @@ _PATHS = tuple(itertools.permutations(range(3)))
 
 
 @jax.jit
-def restored(block: Array, blur_std: Array, smoothing: Array, noise: Array) -> Array:
-    """Field (z, y, x) that is positive in the bright phase.
+def restored(
+    fields: Array, target: Array, means: Array, width: Array, smoothing: Array, noise: Array
+) -> Array:
+    """Fields (N, z, y, x) whose image is the data.
 
-    block : 0 in the dark and 1 in the bright phase, blurred and noisy. smoothing : std of a first
-    blur against the noise, voxels. noise : std of what that leaves of it; a residual as small is
-    not looked into.
+    fields : to start from. target : (z, y, x) the data after a blur of std `smoothing` against the
+    noise. means : (N,) of the phases. width : std of all the blur in the target, voxels. noise :
+    std of what is left in it; a residual as small is not looked into.
     """
-    target = blurred(block, smoothing)
-    width = jnp.sqrt(blur_std**2 + smoothing**2)
 
-    def off(field: Array) -> Array:
-        return target - _seen(_partial_volumes(field), width)
+    def off(fields: Array) -> Array:
+        return target - _seen(jnp.tensordot(means, _shares(fields), 1), width)
 
     def going(state: tuple[Array, Array, Array]) -> Array:
         _, residual, steps = state
         return (steps < _STEPS) & (jnp.mean(residual**2) > noise**2)
 
     def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        field, residual, steps = state
-        field = field + blurred(residual, smoothing)
-        return field, off(field), steps + 1
+        fields, residual, steps = state
+        fields = fields + _moves(fields, means) * blurred(residual, smoothing)
+        return fields, off(fields), steps + 1
 
-    first = target - 0.5
-    return jax.lax.while_loop(going, step, (first, off(first), jnp.asarray(0)))[0]
+    return jax.lax.while_loop(going, step, (fields, off(fields), jnp.asarray(0)))[0]
+
+
+def _moves(fields: Array, means: Array) -> Array:
+    """By how much each field changes for a residual of 1: only those of the two highest."""
+    phases = fields.shape[0]
+    if phases == 2:
+        half = 0.5 / (means[1] - means[0])
+        return jnp.stack([-half, half])[:, None, None, None]
+    first = jnp.argmax(fields, 0)
+    rank = jnp.arange(phases)[:, None, None, None]
+    second = jnp.argmax(jnp.where(rank == first, -jnp.inf, fields), 0)
+    half = 0.5 / (means[first] - means[second])
+    return jnp.where(rank == first, half, jnp.where(rank == second, -half, 0.0))
 
 
 @jax.jit
-def image(field: Array, blur_std: Array) -> Array:
-    """What a scan sees of the body where `field` is positive: (z, y, x) in [0, 1]."""
+def image(fields: Array, means: Array, blur_std: Array) -> tuple[Array, Array]:
+    """What a scan sees, (z, y, x), and each phase's blurred share of the voxels, (N, z, y, x)."""
     # Partial volumes of the octants of each voxel.
-    total = jnp.zeros_like(field)
-    steep = _steepness(field)
+    total = jnp.zeros_like(fields)
     for sides in itertools.product((False, True), repeat=3):
-        there = field
+        there = fields
         for axis, above in enumerate(sides):
-            there = 0.75 * there + 0.25 * _neighbours(there, axis, above)
-        total += jnp.clip(0.5 + 2.0 * there / steep, 0.0, 1.0)
-    return _seen(total / 8.0, blur_std)
+            there = 0.75 * there + 0.25 * _neighbours(there, axis + 1, above)
+        total += _shares(there, 0.5)
+    shares = jax.vmap(lambda share: _seen(share, blur_std))(total / 8.0)
+    return jnp.tensordot(means, shares, 1), shares
 
 
 def _seen(shares: Array, blur_std: Array) -> Array:
@@ -66,8 +79,23 @@ def _seen(shares: Array, blur_std: Array) -> Array:
     return blurred(shares, jnp.sqrt(jnp.maximum(blur_std**2 - _PARTIAL_VARIANCE, 1e-4)))
 
 
-def _partial_volumes(field: Array) -> Array:
-    return jnp.clip(0.5 + field / _steepness(field), 0.0, 1.0)
+def _shares(fields: Array, edge: float = 1.0) -> Array:
+    """Share of each phase in cubes of an edge around the voxels' centres, summing to 1."""
+    leads = [fields[i] - _highest(fields, (i,)) for i in range(fields.shape[0])]
+    if len(leads) == 2:
+        bright = jnp.clip(0.5 + leads[1] / (edge * _steepness(leads[1])), 0.0, 1.0)
+        return jnp.stack([1.0 - bright, bright])
+    shares = jnp.stack([jnp.clip(0.5 + x / (edge * _steepness(x)), 0.0, 1.0) for x in leads])
+    return shares / jnp.maximum(shares.sum(0), 1e-6)
+
+
+def _highest(fields: Array, without: tuple[int, ...]) -> Array:
+    """Of the fields but some."""
+    kept = [fields[k] for k in range(fields.shape[0]) if k not in without]
+    highest = kept[0]
+    for field in kept[1:]:
+        highest = jnp.maximum(highest, field)
+    return highest
 
 
 def _steepness(field: Array) -> Array:
@@ -81,13 +109,16 @@ def _steepness(field: Array) -> Array:
     return jnp.sqrt(jnp.maximum(squared, _FLATTEST**2))
 
 
-def _neighbours(field: Array, axis: int, above: bool) -> Array:
+def _neighbours(fields: Array, axis: int, above: bool) -> Array:
     """Each voxel's neighbour along an axis; at the end its own value."""
-    n = field.shape[axis]
-    at = jnp.clip(jnp.arange(n) + (1 if above else -1), 0, n - 1)
-    return jnp.take(field, at, axis)
+    n = fields.shape[axis]
+    widths = [(1, 1) if k == axis else (0, 0) for k in range(fields.ndim)]
+    start = 2 if above else 0
+    padded = jnp.pad(fields, widths, mode="edge")
+    return jax.lax.slice_in_dim(padded, start, start + n, axis=axis)
 
 
+@jax.jit
 def blurred(volume: Array, std: Array) -> Array:
     """Gaussian blur of a block (z, y, x), mirrored at its faces.
 
@@ -108,27 +139,60 @@ def _blur_matrix(n: int, std: Array) -> Array:
 
 
 @jax.jit
-def surface_area(field: Array) -> Array:
-    """Area where a field (z, y, x) is 0, in voxels², between the centres of the outermost voxels.
+def interface_areas(fields: Array) -> Array:
+    """Area per volume where each pair of phases meets, (P,), 1/voxel.
 
-    The field is taken as linear in six tetrahedra a cell. The density at 0 of its values in a
-    tetrahedron is a quadratic B-spline whose knots are the corners' values; times the volume and
-    the slope that is the area.
+    Of the volume between the centres of the outermost voxels. In six tetrahedra a cell fields are
+    taken as linear. The density at 0 of the difference of two fields in a tetrahedron is a
+    quadratic B-spline whose knots are the corners' values; times the volume and the slope that is
+    the area where they are equal, of which the part counts where no third field is higher.
     """
+    pairs = list(itertools.combinations(range(fields.shape[0]), 2))
+    areas = [_area(fields, i, j) for i, j in pairs]
+    cells = (fields.shape[1] - 1) * (fields.shape[2] - 1) * (fields.shape[3] - 1)
+    return jnp.stack(areas) / cells
+
+
+def _area(fields: Array, i: int, j: int) -> Array:
+    difference = fields[j] - fields[i]
+    lead = fields[i] - _highest(fields, (i, j)) if fields.shape[0] > 2 else None
     total = jnp.zeros(())
     for path in _PATHS:
-        offset = [0, 0, 0]
-        corners = [_corner(field, offset)]
-        for axis in path:
-            offset[axis] = 1
-            corners.append(_corner(field, offset))
-        slope = jnp.sqrt(sum(((b - a) ** 2 for a, b in itertools.pairwise(corners)), jnp.zeros(())))
-        total += jnp.sum(slope * _density_at_zero(*_ascending(*corners))) / 6.0
+        corners = _corners(difference, path)
+        steps = [b - a for a, b in itertools.pairwise(corners)]
+        squared = steps[0] ** 2 + steps[1] ** 2 + steps[2] ** 2
+        area = jnp.sqrt(squared) * _density_at_zero(*_ascending(*corners)) / 6.0
+        if lead is not None:
+            area = area * _part_ahead(_corners(lead, path), corners, steps, squared)
+        total += jnp.sum(area)
     return total
 
 
+def _part_ahead(
+    lead: list[Array], corners: list[Array], steps: list[Array], squared: Array
+) -> Array:
+    """Part of a tetrahedron's surface where `lead` is positive, from its value in the middle."""
+    slopes = [b - a for a, b in itertools.pairwise(lead)]
+    along = slopes[0] * steps[0] + slopes[1] * steps[1] + slopes[2] * steps[2]
+    steep = slopes[0] ** 2 + slopes[1] ** 2 + slopes[2] ** 2
+    middle = 0.25 * (lead[0] + lead[1] + lead[2] + lead[3])
+    off = 0.25 * (corners[0] + corners[1] + corners[2] + corners[3])
+    there = middle - along * off / jnp.maximum(squared, 1e-12)
+    # A tetrahedron is about half a cell across.
+    return jnp.clip(0.5 + 2.0 * there / jnp.sqrt(jnp.maximum(steep, 1e-12)), 0.0, 1.0)
+
+
+def _corners(field: Array, path: tuple[int, ...]) -> list[Array]:
+    """The four corners of a tetrahedron of every cell."""
+    offset = [0, 0, 0]
+    found = [_corner(field, offset)]
+    for axis in path:
+        offset[axis] = 1
+        found.append(_corner(field, offset))
+    return found
+
+
 def _corner(field: Array, offset: list[int]) -> Array:
-    """That corner of every cell."""
     return field[tuple(slice(1, None) if k else slice(None, -1) for k in offset)]
 
 

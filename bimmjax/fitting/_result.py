@@ -85,7 +85,7 @@ class Fit:
         By name of a property, as in `fit.json`: the error that nine in ten corrected values of
         this kind stay below, absolute.
     refusals : dict
-        Why there is no number, by name of a property; empty if nothing is refused.
+        Why there is no number: by name of a property, then by pair; empty if nothing is refused.
     two_scales : dict or None
         Area, blur and curvature by moments at two scales, where asked for, as in `fit.json`.
     """
@@ -116,7 +116,7 @@ class Fit:
     uncorrected: Properties | None = None
     scan: Scan | None = None
     announced: dict[str, Any] | None = None
-    refusals: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, dict[str, str]] = field(default_factory=dict)
     two_scales: dict[str, Any] | None = None
 
     @property

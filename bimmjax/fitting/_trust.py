@@ -11,19 +11,22 @@ from typing import NamedTuple
 import numpy as np
 
 from bimmjax.fitting._correct import Found
+from bimmjax.models import Params, phase_pairs
 from bimmjax.properties import Properties
 
 # Share of the value: a floor, a part that falls with the square of the size of features in blurs,
-# and a part of the correction (in logs). Fractions: of V₁V₂, and of the correction itself.
+# and a part of the correction (in logs). Fractions: of V(1 - V), with the fourth power of the size,
+# and of the correction itself.
 _AREA = 0.01, 0.65, 0.32
 _BLUR = 0.006, 0.32, 0.5
-_FRACTION = 0.0005, 0.32, 0.55
+_FRACTION = 0.0004, 1.2, 1.0
 # Of these errors, whose tails are heavier than normal ones, 95 in a hundred are below so many times
 # what nine in ten are below.
 _TO_INTERVAL = 1.1
 _LARGEST_AREA_ERROR = 0.15
 _LARGEST_CORRECTION = 0.35
 _SMALLEST_FEATURES = 3.0
+_LEAST_INSIDE = 0.1
 
 
 class Trust(NamedTuple):
@@ -33,7 +36,7 @@ class Trust(NamedTuple):
     announced: dict[str, np.ndarray]
     """Absolute errors that nine in ten stay below, noise apart."""
     refusals: dict[str, str]
-    """Why there is no number, by name."""
+    """Why an area is not told, by pair."""
 
     @property
     def left(self) -> dict[str, np.ndarray]:
@@ -41,34 +44,66 @@ class Trust(NamedTuple):
         return {name: _TO_INTERVAL * x for name, x in self.announced.items()}
 
 
-def trust(told: Properties, found: Found, blur_std: float, spacing: float) -> Trust:
-    """How far to trust corrected properties (NumPy, lengths); blur_std in voxels."""
+def trust(told: Properties, found: Found, params: Params, blur_std: float, spacing: float) -> Trust:
+    """How far to trust corrected properties (NumPy, lengths).
+
+    params : of the mixture. blur_std : corrected, voxels.
+    """
     assert told.interface_areas is not None
     bias = found.bias
     assert told.resolution_10_90 is not None
     areas, width = np.asarray(told.interface_areas), np.atleast_1d(told.resolution_10_90)
-    low, high = np.asarray(told.volume_fractions)
-    size = 4.0 * low * high / (areas[0] * spacing * blur_std)
+    fractions = np.asarray(told.volume_fractions)
+    low, high = np.array(phase_pairs(fractions.size)).T
+    touching = np.zeros(fractions.size)
+    np.add.at(touching, low, areas)
+    np.add.at(touching, high, areas)
+    # Mean chords of a phase and of the rest, harmonic mean, twice; in blurs.
+    room = 4.0 * fractions * (1.0 - fractions)
+    sizes = np.maximum(room, 1e-9) / np.maximum(touching * spacing * blur_std, 1e-9)
+    size = np.minimum(sizes[low], sizes[high])
 
-    def expected(law: tuple[float, float, float], correction: np.ndarray) -> np.ndarray:
+    def expected(
+        law: tuple[float, float, float], of: np.ndarray, correction: np.ndarray
+    ) -> np.ndarray:
         floor, by_size, by_correction = law
-        return floor + by_size / size**2 + by_correction * np.abs(correction)
+        return floor + by_size / of**2 + by_correction * np.abs(correction)
 
-    share = expected(_AREA, bias.log_areas)
-    fraction = expected((*_FRACTION[:2], 0.0), np.zeros(2)) * low * high
+    share = expected(_AREA, size, bias.log_areas)
+    fraction = 0.25 * room * (_FRACTION[0] + _FRACTION[1] / sizes**4)
     announced = {
         "volume_fractions": fraction + _FRACTION[2] * np.abs(bias.volume_fractions),
         "interface_areas": share * areas,
-        "resolution_10_90": expected(_BLUR, np.atleast_1d(bias.log_blur)) * width,
+        "resolution_10_90": expected(_BLUR, size.max(), np.atleast_1d(bias.log_blur)) * width,
     }
     values = {name: np.atleast_1d(getattr(told, name)) for name in announced}
-    refusals = {}
-    if size < _SMALLEST_FEATURES:
-        refusals["interface_areas"] = (
-            f"features are {size:.1f} blurs in size, too small to be told from the blur"
-        )
-    elif share[0] > _LARGEST_AREA_ERROR or abs(bias.log_areas[0]) > _LARGEST_CORRECTION:
-        refusals["interface_areas"] = (
-            f"on stand-ins for this volume the model is off by {100 * bias.log_areas[0]:+.0f} %"
-        )
+    refusals = _films(params, fractions)
+    for (i, j), at, off, error in zip(
+        phase_pairs(fractions.size), size, bias.log_areas, share, strict=True
+    ):
+        why = None
+        if at < _SMALLEST_FEATURES:
+            why = f"features are {at:.1f} blurs in size, too small to be told from the blur"
+        elif error > _LARGEST_AREA_ERROR or abs(off) > _LARGEST_CORRECTION:
+            gain = 100.0 * np.expm1(off)
+            why = f"on stand-ins for this volume the model's value is off by {gain:+.0f} %"
+        if why is not None:
+            refusals.setdefault(f"{i}-{j}", why)
     return Trust(values, announced, refusals)
+
+
+def _films(params: Params, fractions: np.ndarray) -> dict[str, str]:
+    """Refusals of all areas where one of three or more phases is all interface.
+
+    A film of a phase between two others looks like a wider interface of these two, and fits as
+    well; on nested bodies areas were then wrong by half of the whole.
+    """
+    inside = np.asarray(params.interior_weights) / np.maximum(fractions, 1e-6)
+    worst = int(np.argmin(inside))
+    if fractions.size < 3 or inside[worst] >= _LEAST_INSIDE:
+        return {}
+    why = (
+        f"only {100.0 * inside[worst]:.0f} % of phase {worst} lies outside the interface regions, "
+        "and films of it cannot be told from interfaces of the others"
+    )
+    return {f"{i}-{j}": why for i, j in phase_pairs(fractions.size)}

@@ -57,7 +57,7 @@ def property_rows(fit: Fit) -> list[Row]:
         for (i, j), area in zip(phase_pairs(fit.phases), found.interface_areas, strict=True):
             meaning = f"Area of the surface between phases {i} and {j}, per volume of the sample."
             if not np.isfinite(area):
-                why = fit.refusals.get("interface_areas", "it is not a number")
+                why = _at(fit.refusals, ("interface_areas", f"{i}-{j}")) or "it is not a number"
                 rows.append(
                     Row(f"Interface area {i}-{j}", "refused", "", None, None, f"{meaning} {why}.")
                 )
