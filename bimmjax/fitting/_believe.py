@@ -24,6 +24,10 @@ from bimmjax.volumes import Volume, sample_blocks
 _BLOCKS = 2
 _EDGE = 66
 _NINE_IN_TEN = 1.645
+_NO_SURFACE = (
+    "No surface was found to tell the model's bias by: fractions, areas and resolution are the "
+    "model's own."
+)
 _MOST_PHASES = 4
 
 
@@ -47,6 +51,8 @@ def with_errors(
         trusted = None
         if found is not None:
             fit, trusted = _corrected(fit, best, found)
+        elif correct and _has_bias(fit):
+            fit = replace(fit, warnings=(*fit.warnings, _NO_SURFACE))
     with timed() as spreading:
         bars = None
         if intervals:

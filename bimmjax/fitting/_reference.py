@@ -12,7 +12,7 @@ from jax import Array
 from scipy.ndimage import gaussian_filter
 
 from bimmjax.fitting._posterior import phase_shares
-from bimmjax.fitting._restore import blurred, image, interface_areas, restored
+from bimmjax.fitting._restore import blurred, image, inside, interface_areas, restored
 from bimmjax.models import Params
 from bimmjax.models._nodes import Gradient
 
@@ -22,6 +22,8 @@ _DOUBTFUL = 0.1
 # What noise adds to the slope of a restored surface, over the slope itself: its square is about
 # the share of area that roughness adds.
 _ROUGHNESS = 0.03
+_CREASED = 2.5  # blurs
+_LEAST_COUNTED = 8
 _SMOOTHINGS = np.arange(0.5, 6.0, 0.1)
 
 
@@ -30,8 +32,8 @@ class Reference(NamedTuple):
 
     expected, noise_std : (z, y, x). amplitude : of `rfftn` of white noise, for noise of unit
     variance. correlation : of that noise two voxels apart. volume_fractions : (N,), of the
-    voxels that have six neighbours. interface_areas : (N(N-1)/2,) per volume, or None where the
-    stand-in is too rough for it.
+    voxels counted. interface_areas : (N(N-1)/2,) per volume, or None where the stand-in is too
+    rough for it. margin : voxels nearer than that to a face are not counted.
     """
 
     expected: np.ndarray
@@ -40,11 +42,12 @@ class Reference(NamedTuple):
     correlation: float
     volume_fractions: np.ndarray
     interface_areas: np.ndarray | None = None
+    margin: int = 1
 
     @property
-    def inner_voxels(self) -> int:
-        """Voxels that have six neighbours."""
-        return int(np.prod(np.array(self.expected.shape) - 2))
+    def counted(self) -> int:
+        """Voxels that are `margin` or more from every face."""
+        return int(np.prod(np.array(self.expected.shape) - 2 * self.margin))
 
 
 def reference(block: np.ndarray, params: Params) -> Reference:
@@ -132,9 +135,13 @@ def sharpened(rough: Reference, block: np.ndarray, params: Params, gradient: Gra
     arrays = means, width, smoothing, left * step
     fields = restored(fields, target, *(jnp.asarray(x, jnp.float32) for x in arrays))
     expected, shares = image(fields, *(jnp.asarray(x, jnp.float32) for x in (means, blur)))
-    inner = np.asarray(shares[:, 1:-1, 1:-1, 1:-1].mean((1, 2, 3)), float)
+    # Beyond its faces a block is taken to be mirrored, and surfaces have a crease there.
+    room = (min(block.shape) - _LEAST_COUNTED) // 2
+    margin = max(1, min(int(np.ceil(_CREASED * blur)), room))
+    counted = inside(block.shape, margin)
+    inner = np.asarray((shares * counted).sum((1, 2, 3)), float)
     # The voxels counted reach half a voxel beyond their centres: between these two.
-    areas = [np.asarray(interface_areas(x)) for x in (fields, fields[:, 1:-1, 1:-1, 1:-1])]
+    areas = [np.asarray(interface_areas(fields, m)) for m in (margin - 1, margin)]
     by_phase = np.broadcast_to(np.square(np.asarray(params.noise_std, float)), (len(means),))
     variance = np.tensordot(by_phase, np.asarray(shares, float), 1)
     return rough._replace(
@@ -142,15 +149,16 @@ def sharpened(rough: Reference, block: np.ndarray, params: Params, gradient: Gra
         noise_std=np.sqrt(variance),
         volume_fractions=inner / inner.sum(),
         interface_areas=np.mean(areas, 0),
+        margin=margin,
     )
 
 
 @partial(jax.jit, static_argnames="gradient")
 def _start(target: Array, params: Params, gradient: Gradient) -> Array:
     shares = phase_shares(target, params, gradient)
-    assert params.blur_std is not None
+    width = jnp.asarray(params.blur_std)
     # Voxel by voxel they jump: smooth enough that the first body is no rougher than the last.
-    return jax.vmap(lambda share: blurred(share, 0.7 * params.blur_std))(shares)
+    return jax.vmap(lambda share: blurred(share, 0.7 * width))(shares)
 
 
 def _smoothing(

@@ -18,12 +18,16 @@ from bimmjax.properties import Properties
 # and a part of the correction (in logs). Fractions: of V(1 - V), with the fourth power of the size,
 # and of the correction itself.
 _AREA = 0.01, 0.65, 0.32
+_AREA_OF_MANY = 0.03, 1.0, 0.45
+# Of all area, where there are three phases or more: what comes out small may be none at all.
+_AREA_OF_NONE = 0.01
 _BLUR = 0.006, 0.32, 0.5
 _FRACTION = 0.0004, 1.2, 1.0
 # Of these errors, whose tails are heavier than normal ones, 95 in a hundred are below so many times
 # what nine in ten are below.
 _TO_INTERVAL = 1.1
 _LARGEST_AREA_ERROR = 0.15
+_LARGEST_OF_MANY = 0.25
 _LARGEST_CORRECTION = 0.35
 _SMALLEST_FEATURES = 3.0
 _LEAST_INSIDE = 0.1
@@ -69,11 +73,13 @@ def trust(told: Properties, found: Found, params: Params, blur_std: float, spaci
         floor, by_size, by_correction = law
         return floor + by_size / of**2 + by_correction * np.abs(correction)
 
-    share = expected(_AREA, size, bias.log_areas)
+    many = fractions.size > 2
+    share = expected(_AREA_OF_MANY if many else _AREA, size, bias.log_areas)
+    largest = _LARGEST_OF_MANY if many else _LARGEST_AREA_ERROR
     fraction = 0.25 * room * (_FRACTION[0] + _FRACTION[1] / sizes**4)
     announced = {
         "volume_fractions": fraction + _FRACTION[2] * np.abs(bias.volume_fractions),
-        "interface_areas": share * areas,
+        "interface_areas": share * areas + (_AREA_OF_NONE * areas.sum() if many else 0.0),
         "resolution_10_90": expected(_BLUR, size.max(), np.atleast_1d(bias.log_blur)) * width,
     }
     values = {name: np.atleast_1d(getattr(told, name)) for name in announced}
@@ -84,7 +90,7 @@ def trust(told: Properties, found: Found, params: Params, blur_std: float, spaci
         why = None
         if at < _SMALLEST_FEATURES:
             why = f"features are {at:.1f} blurs in size, too small to be told from the blur"
-        elif error > _LARGEST_AREA_ERROR or abs(off) > _LARGEST_CORRECTION:
+        elif error > largest or abs(off) > _LARGEST_CORRECTION:
             gain = 100.0 * np.expm1(off)
             why = f"on stand-ins for this volume the model's value is off by {gain:+.0f} %"
         if why is not None:

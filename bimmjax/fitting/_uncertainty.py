@@ -24,6 +24,7 @@ from bimmjax.fitting._flat import flatten, unflatten
 from bimmjax.fitting._histogram_fit import HistogramFit
 from bimmjax.fitting._quantities import Quantity, flat_quantities
 from bimmjax.fitting._reference import Reference
+from bimmjax.fitting._restore import inside
 from bimmjax.fitting._scoring import Binned, maximise, score
 from bimmjax.models import Params, Unconstrained, from_unconstrained
 from bimmjax.volumes import gradient_magnitude
@@ -166,8 +167,9 @@ def known_errors(
     for number, reference in enumerate(references):
         key = jax.random.fold_in(jax.random.key(seed), number)
         arrays = reference.expected, reference.noise_std, reference.amplitude
+        keys = jax.random.split(key, _DRAWS)
         drawn = drawn_counts(
-            jax.random.split(key, _DRAWS), *(jnp.asarray(x, float) for x in arrays), fit.data
+            keys, *(jnp.asarray(x, float) for x in arrays), reference.margin, fit.data
         )
         counts = np.asarray(drawn, float)
         size = counts[0].sum()
@@ -220,9 +222,12 @@ def _off(
 
 @jax.jit
 def drawn_counts(
-    keys: Array, expected: Array, noise_std: Array, amplitude: Array, data: Binned
+    keys: Array, expected: Array, noise_std: Array, amplitude: Array, margin: int, data: Binned
 ) -> Array:
-    """Histograms (draws, bins) of a block of known expected grey values, its noise drawn anew."""
+    """Histograms (draws, bins) of a block of known expected grey values, its noise drawn anew.
+
+    Voxels nearer than `margin` (1 at least) to a face are not counted.
+    """
     inner = (slice(1, -1),) * 3
     size = data.frequencies.size
 
@@ -238,6 +243,7 @@ def drawn_counts(
             width = data.v_edges.size - 1
             v = gradient_magnitude(volume).ravel() * (width / data.v_edges[-1])
             bins = bins * width + jnp.minimum(v, width - 1).astype(jnp.int32)
-        return jnp.zeros(size, jnp.int32).at[bins].add(1)
+        counted = inside(expected.shape, margin)[inner].astype(jnp.int32)
+        return jnp.zeros(size, jnp.int32).at[bins].add(counted.ravel())
 
     return jax.lax.map(one, keys)

@@ -125,7 +125,8 @@ def surface_moments(
     for slab, along in slabs(fields, beside, periodic):
         for pair, corners in _slab_surfaces(slab, levels, along):
             total[pair] += integrals(corners)
-    return np.array([total[pair] for pair in pairs]).reshape(len(pairs), -1) / np.prod(cells)
+    moments = np.array([total[pair] for pair in pairs])
+    return moments.reshape(len(pairs), 1 + beside.shape[1]) / np.prod(cells)
 
 
 def slabs(
