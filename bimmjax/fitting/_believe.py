@@ -24,10 +24,7 @@ from bimmjax.volumes import Volume, sample_blocks
 _BLOCKS = 2
 _EDGE = 66
 _NINE_IN_TEN = 1.645
-_NO_SURFACE = (
-    "No surface was found to tell the model's bias by: fractions, areas and resolution are the "
-    "model's own."
-)
+_NO_SURFACE = "no surface was found by which to tell the model's bias"
 _MOST_PHASES = 4
 
 
@@ -52,7 +49,7 @@ def with_errors(
         if found is not None:
             fit, trusted = _corrected(fit, best, found)
         elif correct and _has_bias(fit):
-            fit = replace(fit, warnings=(*fit.warnings, _NO_SURFACE))
+            fit = _refused(fit, dict.fromkeys(_pairs(fit), _NO_SURFACE))
     with timed() as spreading:
         bars = None
         if intervals:
@@ -79,25 +76,39 @@ def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust]:
     own = without_bias(best.scale.into(fit.params), found.bias)
     scan = best.scale.out_of(own)
     told = corrected(fit.properties, found.bias)
-    assert told.interface_areas is not None
     assert scan.blur_std is not None
     assert scan.correlation is not None
     trusted = trust(told, found, fit.params, float(scan.blur_std), fit.spacing[0])
     reasons = dict(trusted.refusals)
-    pairs = [f"{i}-{j}" for i, j in phase_pairs(fit.phases)]
     if fit.goodness_of_fit > POOR_FIT:
-        reasons = dict.fromkeys(pairs, "the model does not describe the volume")
-    areas = np.where([pair in reasons for pair in pairs], np.nan, told.interface_areas)
-    told = told._replace(interface_areas=areas)
-    said = [f"The area of interface {pair} is refused: {why}." for pair, why in reasons.items()]
-    return replace(
+        reasons = dict.fromkeys(_pairs(fit), "the model does not describe the volume")
+    mended = replace(
         fit,
         properties=told,
         uncorrected=fit.properties,
         scan=Scan(*(np.asarray(getattr(scan, name)) for name in Scan._fields)),
-        refusals={"interface_areas": reasons} if reasons else {},
+    )
+    return _refused(mended, reasons), trusted
+
+
+def _refused(fit: Fit, reasons: dict[str, str]) -> Fit:
+    """`fit` without the areas of the pairs for which there is a reason."""
+    if not reasons:
+        return fit
+    areas = np.asarray(fit.properties.interface_areas, float)
+    told = np.where([pair in reasons for pair in _pairs(fit)], np.nan, areas)
+    said = [f"The area of interface {pair} is refused: {why}." for pair, why in reasons.items()]
+    return replace(
+        fit,
+        properties=fit.properties._replace(interface_areas=told),
+        uncorrected=fit.properties if fit.uncorrected is None else fit.uncorrected,
+        refusals={"interface_areas": reasons},
         warnings=(*fit.warnings, *said),
-    ), trusted
+    )
+
+
+def _pairs(fit: Fit) -> list[str]:
+    return [f"{i}-{j}" for i, j in phase_pairs(fit.phases)]
 
 
 def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
@@ -109,10 +120,10 @@ def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
         values = [float(x) for x in error]
         told[name] = values if name == "volume_fractions" else values[0]
         if name == "interface_areas":
-            pairs = [f"{i}-{j}" for i, j in phase_pairs(fit.phases)]
             held = fit.refusals.get(name, {})
             told[name] = {
-                pair: None if pair in held else x for pair, x in zip(pairs, values, strict=True)
+                pair: None if pair in held else x
+                for pair, x in zip(_pairs(fit), values, strict=True)
             }
     return told
 

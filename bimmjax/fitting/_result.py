@@ -152,7 +152,7 @@ class Fit:
                 **properties_dict(self.properties, self.phases),
                 "mean_curvature": _by_pair(self.mean_curvature, self.phases),
             },
-            "corrected": self.uncorrected is not None,
+            "corrected": self.scan is not None,
             "uncorrected": None
             if self.uncorrected is None
             else properties_dict(self.uncorrected, self.phases),

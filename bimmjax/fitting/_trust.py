@@ -17,11 +17,11 @@ from bimmjax.properties import Properties
 # Share of the value: a floor, a part that falls with the square of the size of features in blurs,
 # and a part of the correction (in logs). Fractions: of V(1 - V), with the fourth power of the size,
 # and of the correction itself.
-_AREA = 0.01, 0.65, 0.32
+_AREA = 0.015, 0.85, 0.12
 _AREA_OF_MANY = 0.03, 1.0, 0.45
 # Of all area, where there are three phases or more: what comes out small may be none at all.
 _AREA_OF_NONE = 0.01
-_BLUR = 0.006, 0.32, 0.5
+_BLUR = 0.008, 0.32, 0.5
 _FRACTION = 0.0004, 1.2, 1.0
 # Of these errors, whose tails are heavier than normal ones, 95 in a hundred are below so many times
 # what nine in ten are below.

@@ -59,7 +59,12 @@ def test_json_has_the_names_of_the_contract(fitted: bimmjax.Fit):
         "intensities", "noise_std", "correlation", "blur_std", "interface_halfwidth",
         "interior_weights", "interface_weights",
     }  # fmt: skip
-    assert set(found["properties"]) == {"volume_fractions", "interface_areas", "resolution_10_90"}
+    told = {"volume_fractions", "interface_areas", "resolution_10_90"}
+    assert set(found["properties"]) == told | {"mean_curvature"}
+    assert set(found["uncorrected"]) == set(found["announced"]) == told
+    assert set(found["scan"]) == {"intensities", "noise_std", "correlation", "blur_std"}
+    assert found["corrected"]
+    assert found["refusals"] == {}
     assert set(found["properties"]["interface_areas"]) == {"0-1"}
     assert found["units"] == {"length": "voxel", "intensity": "grey value"}
     assert set(found["seconds"]) >= {"read", "histogram", "compile", "fit"}

@@ -1,0 +1,149 @@
+"""Corrected fractions, areas and blur on bodies of known truth; refusals where none can be told."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+import bimmjax
+from bimmjax import sim
+
+KEY = jax.random.key(0)
+CUBE = (72, 72, 72)
+
+
+def scanned(
+    body: sim.Body, blur_std: float, noise_std: float = 0.07, phases: int = 2
+) -> np.ndarray:
+    """Continued by a voxel, so that every voxel of the body is counted."""
+    seen = sim.body_image(body, np.linspace(0.0, 1.0, phases).tolist(), blur_std)
+    return np.pad(np.asarray(sim.add_noise(KEY, seen, noise_std)), 1, mode="wrap")
+
+
+BODIES = {
+    "field": lambda: sim.field_body(KEY, CUBE, (0.35, 0.65), 4.0),
+    "spheres": lambda: sim.sphere_body(KEY, CUBE, (5.0, 7.0), 0.25, overlap=False),
+    "gyroid": lambda: sim.gyroid_body(CUBE, 4),
+}
+
+
+@pytest.mark.parametrize("name", list(BODIES))
+def test_areas_blur_and_fractions_come_out(name: str):
+    body = BODIES[name]()
+    fit = bimmjax.fit(scanned(body, 1.4), 2)
+    assert fit.uncorrected is not None
+    assert fit.scan is not None
+    assert fit.announced is not None
+    told, area = fit.properties, body.truth.interface_areas
+    plain = fit.uncorrected.interface_areas
+    # Gyroids are minimal surfaces, of which the plain model loses nothing.
+    assert name == "gyroid" or abs(plain / area - 1.0) > 0.03
+    np.testing.assert_allclose(told.interface_areas, area, rtol=0.025)
+    assert float(fit.scan.blur_std) == pytest.approx(1.4, rel=0.02)
+    assert float(told.resolution_10_90) == pytest.approx(2.5631 * 1.4, rel=0.02)
+    np.testing.assert_allclose(told.volume_fractions, body.truth.fractions, atol=0.003)
+    np.testing.assert_allclose(fit.scan.intensities, [0.0, 1.0], atol=0.01)
+    assert abs(told.interface_areas - area) < fit.announced["interface_areas"]["0-1"]
+    assert fit.confidence is not None
+    low, high = fit.confidence["interface_areas"]["0-1"]
+    assert low < area[0] < high
+    assert fit.mean_curvature is not None
+    known = body.truth.mean_curvature[0]
+    assert fit.mean_curvature[0] == pytest.approx(known, abs=0.25 * abs(known) + 0.01)
+
+
+def test_the_plain_model_stays():
+    volume = scanned(BODIES["field"](), 1.4)
+    plain = bimmjax.fit(volume, 2, correct=False, intervals=False)
+    mended = bimmjax.fit(volume, 2, intervals=False)
+    assert mended.uncorrected is not None
+    for a, b in zip(plain.properties, mended.uncorrected, strict=True):
+        np.testing.assert_allclose(a, b)
+    said = plain.to_dict()
+    assert not said["corrected"]
+    assert said["uncorrected"] is said["scan"] is said["announced"] is None
+    assert mended.announced is not None
+
+
+def test_lengths_scale():
+    volume = scanned(BODIES["field"](), 1.4)
+    voxels = bimmjax.fit(volume, 2)
+    lengths = bimmjax.fit(volume, 2, spacing=0.5, unit="um")
+    areas = "interface_areas"
+    np.testing.assert_allclose(
+        lengths.properties.interface_areas, 2.0 * voxels.properties.interface_areas, rtol=1e-5
+    )
+    for table in ("announced", "confidence"):
+        a, b = (getattr(fit, table)[areas]["0-1"] for fit in (lengths, voxels))
+        np.testing.assert_allclose(a, 2.0 * np.asarray(b), rtol=1e-4)
+    np.testing.assert_allclose(lengths.mean_curvature, 2.0 * voxels.mean_curvature, rtol=1e-5)
+
+
+def test_grey_values_do_not_matter():
+    volume = scanned(BODIES["field"](), 1.4)
+    one = bimmjax.fit(volume, 2, intervals=False)
+    other = bimmjax.fit(500.0 * volume - 40.0, 2, intervals=False)
+    np.testing.assert_allclose(
+        other.properties.interface_areas, one.properties.interface_areas, rtol=5e-3
+    )
+    assert one.scan is not None
+    assert other.scan is not None
+    np.testing.assert_allclose(
+        other.scan.intensities, 500.0 * one.scan.intensities - 40.0, atol=1.0
+    )
+
+
+def test_features_too_small_are_refused():
+    body = sim.field_body(KEY, CUBE, (0.4, 0.6), 2.0)
+    fit = bimmjax.fit(scanned(body, 2.2, 0.1), 2)
+    said = fit.to_dict()
+    assert said["properties"]["interface_areas"] == {"0-1": None}
+    assert said["announced"]["interface_areas"] == {"0-1": None}
+    assert said["confidence"]["interface_areas"] == {"0-1": None}
+    assert said["refusals"]["interface_areas"]["0-1"]
+    assert said["uncorrected"]["interface_areas"]["0-1"] > 0
+    assert any("0-1 is refused" in text for text in fit.warnings)
+
+
+def test_three_phases():
+    body = sim.contest_body(KEY, CUBE, 3, 6.0)
+    fit = bimmjax.fit(scanned(body, 1.3, 0.04, 3), 3, intervals=False)
+    assert fit.refusals == {}
+    np.testing.assert_allclose(fit.properties.interface_areas, body.truth.interface_areas, rtol=0.1)
+    np.testing.assert_allclose(fit.properties.volume_fractions, body.truth.fractions, atol=0.006)
+
+
+def test_films_are_refused():
+    """A thin shell of the middle phase looks like a wide edge between the others."""
+    body = sim.shell_body(KEY, CUBE, 9.0, 3.5, 0.2)
+    fit = bimmjax.fit(scanned(body, 1.8, 0.05, 3), 3, intervals=False)
+    assert np.all(np.isnan(np.asarray(fit.properties.interface_areas)))
+    assert set(fit.refusals["interface_areas"]) == {"0-1", "0-2", "1-2"}
+
+
+def test_noise_per_phase():
+    body = BODIES["field"]()
+    seen = np.asarray(sim.body_image(body, (0.0, 1.0), 1.4))
+    noise = np.random.default_rng(0).normal(size=seen.shape) * np.sqrt(
+        0.05**2 * (1.0 - seen) + 0.1**2 * seen
+    )
+    fit = bimmjax.fit(np.pad(seen + noise, 1, mode="wrap"), 2, noise="per_phase", intervals=False)
+    assert fit.scan is not None
+    np.testing.assert_allclose(fit.scan.noise_std, [0.05, 0.1], rtol=0.04)
+    np.testing.assert_allclose(
+        fit.properties.interface_areas, body.truth.interface_areas, rtol=0.03
+    )
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 9), (5, 40, 40), (72, 72, 4)])
+def test_small_and_flat_volumes_do_not_crash(shape: tuple[int, ...]):
+    volume = scanned(BODIES["field"](), 1.2)[tuple(slice(n) for n in shape)]
+    said = bimmjax.fit(volume, 2).to_dict()
+    assert set(said["properties"]["interface_areas"]) == {"0-1"}
+
+
+def test_a_volume_without_interfaces_keeps_the_models_own():
+    volume = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
+    fit = bimmjax.fit(volume, 2, intervals=False)
+    assert fit.to_dict()["properties"]["volume_fractions"]
