@@ -24,6 +24,7 @@ NAMES = {
     "maps_truth": "maps against the truth of every block, and their reported errors",
     "maps_same": "the same maps on many devices and processes, and after 20 kills",
     "areas": "areas, fractions and blur of bodies with a sharp truth, model by model",
+    "verdict": "errors announced, intervals and refusals on random bodies",
     "coverage": "how often the 95 % intervals hold the truth",
 }
 

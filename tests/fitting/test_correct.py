@@ -72,12 +72,16 @@ def test_lengths_scale():
     lengths = bimmjax.fit(volume, 2, spacing=0.5, unit="um")
     areas = "interface_areas"
     np.testing.assert_allclose(
-        lengths.properties.interface_areas, 2.0 * voxels.properties.interface_areas, rtol=1e-5
+        lengths.properties.interface_areas,
+        2.0 * np.asarray(voxels.properties.interface_areas),
+        rtol=1e-5,
     )
     for table in ("announced", "confidence"):
         a, b = (getattr(fit, table)[areas]["0-1"] for fit in (lengths, voxels))
         np.testing.assert_allclose(a, 2.0 * np.asarray(b), rtol=1e-4)
-    np.testing.assert_allclose(lengths.mean_curvature, 2.0 * voxels.mean_curvature, rtol=1e-5)
+    np.testing.assert_allclose(
+        lengths.mean_curvature, 2.0 * np.asarray(voxels.mean_curvature), rtol=1e-5
+    )
 
 
 def test_grey_values_do_not_matter():
