@@ -86,7 +86,13 @@ def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust]:
         fit,
         properties=told,
         uncorrected=fit.properties,
-        scan=Scan(*(np.asarray(getattr(scan, name)) for name in Scan._fields)),
+        scan=Scan(
+            intensities=np.asarray(scan.intensities),
+            noise_std=np.asarray(scan.noise_std),
+            correlation=np.asarray(scan.correlation),
+            blur_std=np.asarray(scan.blur_std),
+            noise_correlation=np.mean([stand_in.lags for stand_in in found.stand_ins], 0),
+        ),
     )
     return _refused(mended, reasons), trusted
 

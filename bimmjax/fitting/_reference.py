@@ -31,18 +31,23 @@ class Reference(NamedTuple):
     """A block whose truth is known: expected grey values, and the noise on top.
 
     expected, noise_std : (z, y, x). amplitude : of `rfftn` of white noise, for noise of unit
-    variance. correlation : of that noise two voxels apart. volume_fractions : (N,), of the
-    voxels counted. interface_areas : (N(N-1)/2,) per volume, or None where the stand-in is too
-    rough for it. margin : voxels nearer than that to a face are not counted.
+    variance. lags : correlation of that noise one and two voxels apart. volume_fractions : (N,),
+    of the voxels counted. interface_areas : (N(N-1)/2,) per volume, or None where the stand-in is
+    too rough for it. margin : voxels nearer than that to a face are not counted.
     """
 
     expected: np.ndarray
     noise_std: np.ndarray
     amplitude: np.ndarray
-    correlation: float
+    lags: tuple[float, float]
     volume_fractions: np.ndarray
     interface_areas: np.ndarray | None = None
     margin: int = 1
+
+    @property
+    def correlation(self) -> float:
+        """Of the noise two voxels apart."""
+        return self.lags[1]
 
     @property
     def counted(self) -> int:
@@ -82,22 +87,22 @@ def reference(block: np.ndarray, params: Params) -> Reference:
         measured = _unit_noise(_autocovariance(residual, flat))
     # Where what is left holds structure as well, the gradients' own word on the noise is better.
     rho = params.correlation
-    if measured is None or (rho is not None and abs(measured[1] - float(rho)) > _DOUBTFUL):
+    if measured is None or (rho is not None and abs(measured[1][1] - float(rho)) > _DOUBTFUL):
         measured = _unit_noise(_assumed(block.shape, params))
-    amplitude, two_apart = measured
+    amplitude, lags = measured
     inner = labels[1:-1, 1:-1, 1:-1].ravel()
     fractions = np.bincount(inner, minlength=len(means)) / inner.size
-    return Reference(expected, np.sqrt(variance), amplitude, two_apart, fractions)
+    return Reference(expected, np.sqrt(variance), amplitude, lags, fractions)
 
 
-def _unit_noise(covariance: np.ndarray) -> tuple[np.ndarray, float]:
-    """Amplitude of the Fourier series of noise of unit variance, its correlation two apart."""
+def _unit_noise(covariance: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Amplitude of the Fourier series of noise of unit variance; correlation one and two apart."""
     shape = covariance.shape
     power = np.maximum(np.fft.rfftn(covariance).real, 0.0)
     power = power / np.mean(_full(power, shape))
     covariance = np.fft.irfftn(power, shape, (0, 1, 2))
-    two_apart = (covariance[2, 0, 0] + covariance[0, 2, 0] + covariance[0, 0, 2]) / 3.0
-    return np.sqrt(power), float(two_apart)
+    lags = [(covariance[k, 0, 0] + covariance[0, k, 0] + covariance[0, 0, k]) / 3.0 for k in (1, 2)]
+    return np.sqrt(power), (float(lags[0]), float(lags[1]))
 
 
 def sharpened(rough: Reference, block: np.ndarray, params: Params, gradient: Gradient) -> Reference:

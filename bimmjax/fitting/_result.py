@@ -28,6 +28,8 @@ class Scan(NamedTuple):
     noise_std: np.ndarray
     correlation: np.ndarray
     blur_std: np.ndarray
+    noise_correlation: np.ndarray
+    """Of the noise one and two voxels apart, as flat regions have it, (2,)."""
 
 
 @dataclass(frozen=True, eq=False)

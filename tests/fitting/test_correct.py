@@ -98,8 +98,17 @@ def test_grey_values_do_not_matter():
     )
 
 
-def test_features_too_small_are_refused():
+def test_nothing_to_restore_is_refused():
     body = sim.field_body(KEY, CUBE, (0.4, 0.6), 2.0)
+    said = bimmjax.fit(scanned(body, 2.5, 0.1), 2, intervals=False).to_dict()
+    assert said["properties"]["interface_areas"] == {"0-1": None}
+    assert said["uncorrected"]["interface_areas"]["0-1"] > 0
+    assert not said["corrected"]
+    assert said["announced"] is None
+
+
+def test_features_too_small_are_refused():
+    body = sim.field_body(KEY, CUBE, (0.4, 0.6), 3.0)
     fit = bimmjax.fit(scanned(body, 2.2, 0.1), 2)
     said = fit.to_dict()
     assert said["properties"]["interface_areas"] == {"0-1": None}
@@ -151,3 +160,13 @@ def test_a_volume_without_interfaces_keeps_the_models_own():
     volume = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
     fit = bimmjax.fit(volume, 2, intervals=False)
     assert fit.to_dict()["properties"]["volume_fractions"]
+
+
+def test_noise_that_is_really_there():
+    length = 0.8
+    seen = sim.body_image(BODIES["field"](), (0.0, 1.0), 1.4)
+    noisy = sim.add_noise(KEY, seen, 0.07, noise_length=length)
+    fit = bimmjax.fit(np.pad(np.asarray(noisy), 1, mode="wrap"), 2, intervals=False)
+    assert fit.scan is not None
+    expected = np.asarray(sim.noise_correlation(length))[:2]
+    np.testing.assert_allclose(fit.scan.noise_correlation, expected, atol=0.06)

@@ -62,7 +62,8 @@ def test_json_has_the_names_of_the_contract(fitted: bimmjax.Fit):
     told = {"volume_fractions", "interface_areas", "resolution_10_90"}
     assert set(found["properties"]) == told | {"mean_curvature"}
     assert set(found["uncorrected"]) == set(found["announced"]) == told
-    assert set(found["scan"]) == {"intensities", "noise_std", "correlation", "blur_std"}
+    scan = {"intensities", "noise_std", "correlation", "blur_std", "noise_correlation"}
+    assert set(found["scan"]) == scan
     assert found["corrected"]
     assert found["refusals"] == {}
     assert set(found["properties"]["interface_areas"]) == {"0-1"}
