@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bimmjax.fitting._histogram_fit import HistogramFit, physical
-from bimmjax.fitting._reference import Reference, reference, sharpened
+from bimmjax.fitting._reference import Reference, reference
 from bimmjax.fitting._scoring import maximise
+from bimmjax.fitting._stand_in import sharpened
 from bimmjax.fitting._uncertainty import drawn_counts
 from bimmjax.models import Params
 from bimmjax.properties import Properties, properties
 
-_ROUNDS = 2
-_DRAWS = 2
+_DRAWS = 1, 2  # by round
 # A restored body of two phases has lost some of the curvature that it stands for: on bodies of
 # known area this much of the bias was missed.
 _MISSED = 0.2
@@ -76,14 +76,14 @@ def find_bias(fit: HistogramFit, blocks: list[np.ndarray], seed: int) -> Found |
     model = jax.tree.map(lambda x: np.asarray(x, float), physical(fit.outcome.theta))
     rough = [reference(block, model) for block in blocks]
     found = None
-    for number in range(_ROUNDS):
+    for number in range(len(_DRAWS)):
         put_in = model if found is None else without_bias(model, found.bias)
         stand_ins = [
             sharpened(r, b, put_in, fit.setting.gradient)
             for r, b in zip(rough, blocks, strict=True)
         ]
         key = jax.random.fold_in(jax.random.key(seed), number)
-        bias = _bias(fit, put_in, stand_ins, key)
+        bias = _bias(fit, put_in, stand_ins, key, _DRAWS[number])
         if not all(np.all(np.isfinite(x)) for x in bias):
             return None
         before = 0.0 if found is None else found.bias.log_areas
@@ -103,15 +103,19 @@ def corrected(told: Properties, bias: Bias) -> Properties:
     )
 
 
-def _bias(fit: HistogramFit, put_in: Params, stand_ins: list[Reference], key: jax.Array) -> Bias:
+def _bias(
+    fit: HistogramFit, put_in: Params, stand_ins: list[Reference], key: jax.Array, draws: int
+) -> Bias:
     counts = np.zeros(fit.data.frequencies.size)
     for number, stand_in in enumerate(stand_ins):
-        keys = jax.random.split(jax.random.fold_in(key, number), _DRAWS)
+        keys = jax.random.split(jax.random.fold_in(key, number), draws)
         arrays = stand_in.expected, stand_in.noise_std, stand_in.amplitude
-        drawn = drawn_counts(
-            keys, *(jnp.asarray(x, float) for x in arrays), stand_in.margin, fit.data
-        )
-        counts += np.asarray(drawn, float).sum(0)
+        # One by one, so that it compiles once.
+        for one in keys:
+            drawn = drawn_counts(
+                one[None], *(jnp.asarray(x, float) for x in arrays), stand_in.margin, fit.data
+            )
+            counts += np.asarray(drawn, float).sum(0)
     frequencies = (counts / counts.sum()).reshape(fit.data.frequencies.shape)
     data = fit.data._replace(frequencies=jnp.asarray(frequencies, float))
     outcome = maximise(fit.outcome.theta, data, fit.prior, 1e-7, 60, fit.setting)

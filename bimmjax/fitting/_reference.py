@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from scipy.ndimage import gaussian_filter
 
-from bimmjax.fitting._posterior import phase_shares
-from bimmjax.fitting._restore import blurred, image, inside, interface_areas, restored
 from bimmjax.models import Params
-from bimmjax.models._nodes import Gradient
 
 _REACH = 6
 _FEWEST_FLAT = 2000
 _DOUBTFUL = 0.1
-# What noise adds to the slope of a restored surface, over the slope itself: its square is about
-# the share of area that roughness adds.
-_ROUGHNESS = 0.03
-_CREASED = 2.5  # blurs
-_LEAST_COUNTED = 8
-_SMOOTHINGS = np.arange(0.5, 6.0, 0.1)
 
 
 class Reference(NamedTuple):
@@ -99,96 +86,10 @@ def _unit_noise(covariance: np.ndarray) -> tuple[np.ndarray, tuple[float, float]
     """Amplitude of the Fourier series of noise of unit variance; correlation one and two apart."""
     shape = covariance.shape
     power = np.maximum(np.fft.rfftn(covariance).real, 0.0)
-    power = power / np.mean(_full(power, shape))
+    power = power / np.mean(full_spectrum(power, shape))
     covariance = np.fft.irfftn(power, shape, (0, 1, 2))
     lags = [(covariance[k, 0, 0] + covariance[0, k, 0] + covariance[0, 0, k]) / 3.0 for k in (1, 2)]
     return np.sqrt(power), (float(lags[0]), float(lags[1]))
-
-
-def sharpened(rough: Reference, block: np.ndarray, params: Params, gradient: Gradient) -> Reference:
-    """A stand-in for a block with the sharp body behind it, and so its areas.
-
-    gradient : the gradient law of the fit.
-    """
-    assert params.blur_std is not None
-    means = params.intensities
-    blur = min(float(params.blur_std), max(block.shape) / 4)
-    noise = float(np.sqrt(np.mean(np.square(np.asarray(params.noise_std, float)))))
-    step = float(np.diff(means).min())
-    found = _smoothing(_full(rough.amplitude**2, block.shape), block.shape, noise / step, blur)
-    smoothing, left, slope = found
-    width = np.hypot(blur, smoothing)
-    target = blurred(jnp.asarray(block, jnp.float32), jnp.asarray(smoothing, jnp.float32))
-    if len(means) == 2:
-        bright = (target - means[0]) / step - 0.5
-        fields = 0.5 * jnp.stack([-bright, bright])
-    else:
-        # The mixture as the smoothed block has it: wider interfaces, less noise.
-        weights = np.concatenate(
-            [params.interior_weights, params.interface_weights * (width / blur)]
-        )
-        weights = weights / weights.sum()
-        smooth = params._replace(
-            blur_std=width,
-            noise_std=np.asarray(max(left * step, 1e-3 * step)),
-            correlation=np.asarray(np.clip(1.0 - 2.0 * (slope / left) ** 2, -0.9, 0.99)),
-            interior_weights=weights[: len(means)],
-            interface_weights=weights[len(means) :],
-        )
-        smooth = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), smooth)
-        fields = _start(target, smooth, gradient)
-    arrays = means, width, smoothing, left * step
-    fields = restored(fields, target, *(jnp.asarray(x, jnp.float32) for x in arrays))
-    expected, shares = image(fields, *(jnp.asarray(x, jnp.float32) for x in (means, blur)))
-    # Beyond its faces a block is taken to be mirrored, and surfaces have a crease there.
-    room = (min(block.shape) - _LEAST_COUNTED) // 2
-    margin = max(1, min(int(np.ceil(_CREASED * blur)), room))
-    counted = inside(block.shape, margin)
-    inner = np.asarray((shares * counted).sum((1, 2, 3)), float)
-    # The voxels counted reach half a voxel beyond their centres: between these two.
-    areas = [np.asarray(interface_areas(fields, m)) for m in (margin - 1, margin)]
-    by_phase = np.broadcast_to(np.square(np.asarray(params.noise_std, float)), (len(means),))
-    variance = np.tensordot(by_phase, np.asarray(shares, float), 1)
-    return rough._replace(
-        expected=np.asarray(expected, block.dtype),
-        noise_std=np.sqrt(variance),
-        volume_fractions=inner / inner.sum(),
-        interface_areas=np.mean(areas, 0),
-        margin=margin,
-    )
-
-
-@partial(jax.jit, static_argnames="gradient")
-def _start(target: Array, params: Params, gradient: Gradient) -> Array:
-    shares = phase_shares(target, params, gradient)
-    width = jnp.asarray(params.blur_std)
-    # Voxel by voxel they jump: smooth enough that the first body is no rougher than the last.
-    return jax.vmap(lambda share: blurred(share, 0.7 * width))(shares)
-
-
-def _smoothing(
-    power: np.ndarray, shape: tuple[int, ...], noise: float, blur: float
-) -> tuple[float, float, float]:
-    """The least blur that leaves surfaces smooth enough.
-
-    Also the std of the noise that it leaves, and of that noise's slope along an axis.
-    """
-    waves = [2.0 * np.pi * np.fft.fftfreq(n) for n in shape[:2]]
-    waves.append(2.0 * np.pi * np.fft.rfftfreq(shape[2]))
-    squared = sum(
-        (w**2).reshape([-1 if k == axis else 1 for k in range(3)]) for axis, w in enumerate(waves)
-    )
-    edges = np.linspace(0.0, 3.0 * np.pi**2, 400)
-    held, _ = np.histogram(squared, edges, weights=power)
-    held = held * noise**2 / power.size
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    smoothing = left = slope = 0.0
-    for smoothing in _SMOOTHINGS:
-        kept = held * np.exp(-(smoothing**2) * middle)
-        left, slope = np.sqrt(kept.sum()), np.sqrt((kept * middle).sum() / 3.0)
-        if slope <= _ROUGHNESS / np.sqrt(2.0 * np.pi * (blur**2 + smoothing**2)):
-            break
-    return float(smoothing), float(left), float(slope)
 
 
 def _autocovariance(residual: np.ndarray, flat: np.ndarray) -> np.ndarray:
@@ -225,7 +126,7 @@ def _assumed(shape: tuple[int, ...], params: Params) -> np.ndarray:
     return np.minimum(rho, 0.98) ** (squared / 4.0)
 
 
-def _full(power: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def full_spectrum(power: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Weights of a half spectrum so that its mean is that of the whole one."""
     weight = np.full(power.shape[-1], 2.0)
     weight[0] = 1.0

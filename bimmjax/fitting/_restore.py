@@ -9,12 +9,14 @@ included, is the data: where two phases meet the residual moves the boundary bet
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 _STEPS = 6
+_HIGHEST = jax.lax.Precision.HIGHEST
 _PARTIAL_VARIANCE = 1.0 / 12.0
 _FLATTEST = 1e-3
 # The six tetrahedra of a cell along its diagonal: each goes there one axis after the other.
@@ -63,15 +65,31 @@ def _moves(fields: Array, means: Array) -> Array:
 @jax.jit
 def image(fields: Array, means: Array, blur_std: Array) -> tuple[Array, Array]:
     """What a scan sees, (z, y, x), and each phase's blurred share of the voxels, (N, z, y, x)."""
-    # Partial volumes of the octants of each voxel.
-    total = jnp.zeros_like(fields)
-    for sides in itertools.product((False, True), repeat=3):
-        there = fields
-        for axis, above in enumerate(sides):
-            there = 0.75 * there + 0.25 * _neighbours(there, axis + 1, above)
-        total += _shares(there, 0.5)
-    shares = jax.vmap(lambda share: _seen(share, blur_std))(total / 8.0)
+    if fields.shape[0] == 2:
+        # The field of their difference does for both.
+        bright = _octants((fields[1] - fields[0])[None], lambda x: _ramp(x[0], 0.5))
+        bright = _seen(bright, blur_std)
+        shares = jnp.stack([1.0 - bright, bright])
+    else:
+        sharp = _octants(fields, lambda x: _shares(x, 0.5))
+        # One by one: as a batch the products of the blur would be several times slower.
+        shares = jnp.stack([_seen(share, blur_std) for share in sharp])
     return jnp.tensordot(means, shares, 1), shares
+
+
+def _octants(fields: Array, share: Callable[[Array], Array]) -> Array:
+    """Mean of `share` of the fields (N, z, y, x) in the middle of each octant of the voxels."""
+    sides = [jnp.stack([_towards(n, step) for step in (-1, 1)]) for n in fields.shape[1:]]
+
+    def one(which: Array) -> Array:
+        moved = fields
+        for side, at in zip(sides, which, strict=True):
+            # Axes move on by one each time, and are back in their places after three.
+            moved = jnp.tensordot(moved, side[at], ((1,), (1,)), precision=_HIGHEST)
+        return share(moved)
+
+    corners = jnp.asarray(list(itertools.product((0, 1), repeat=3)))
+    return jax.lax.map(one, corners).mean(0)
 
 
 def _seen(shares: Array, blur_std: Array) -> Array:
@@ -83,10 +101,15 @@ def _shares(fields: Array, edge: float = 1.0) -> Array:
     """Share of each phase in cubes of an edge around the voxels' centres, summing to 1."""
     leads = [fields[i] - _highest(fields, (i,)) for i in range(fields.shape[0])]
     if len(leads) == 2:
-        bright = jnp.clip(0.5 + leads[1] / (edge * _steepness(leads[1])), 0.0, 1.0)
+        bright = _ramp(leads[1], edge)
         return jnp.stack([1.0 - bright, bright])
-    shares = jnp.stack([jnp.clip(0.5 + x / (edge * _steepness(x)), 0.0, 1.0) for x in leads])
+    shares = jnp.stack([_ramp(lead, edge) for lead in leads])
     return shares / jnp.maximum(shares.sum(0), 1e-6)
+
+
+def _ramp(lead: Array, edge: float) -> Array:
+    """Share of cubes of an edge where a field is positive, from its value and its slope."""
+    return jnp.clip(0.5 + lead / (edge * _steepness(lead)), 0.0, 1.0)
 
 
 def _highest(fields: Array, without: tuple[int, ...]) -> Array:
@@ -109,13 +132,10 @@ def _steepness(field: Array) -> Array:
     return jnp.sqrt(jnp.maximum(squared, _FLATTEST**2))
 
 
-def _neighbours(fields: Array, axis: int, above: bool) -> Array:
-    """Each voxel's neighbour along an axis; at the end its own value."""
-    n = fields.shape[axis]
-    widths = [(1, 1) if k == axis else (0, 0) for k in range(fields.ndim)]
-    start = 2 if above else 0
-    padded = jnp.pad(fields, widths, mode="edge")
-    return jax.lax.slice_in_dim(padded, start, start + n, axis=axis)
+def _towards(n: int, step: int) -> Array:
+    """A quarter of the way from each of n voxels to a neighbour, (n, n); at the end it stays."""
+    at = jnp.arange(n)
+    return 0.75 * jnp.eye(n) + 0.25 * jnp.eye(n)[jnp.clip(at + step, 0, n - 1)]
 
 
 @jax.jit
@@ -126,7 +146,7 @@ def blurred(volume: Array, std: Array) -> Array:
     """
     for n in volume.shape:
         matrix = _blur_matrix(n, std)
-        volume = jnp.tensordot(volume, matrix, ((0,), (1,)), precision=jax.lax.Precision.HIGHEST)
+        volume = jnp.tensordot(volume, matrix, ((0,), (1,)), precision=_HIGHEST)
     return volume
 
 
@@ -142,16 +162,17 @@ def _blur_matrix(n: int, std: Array) -> Array:
 def interface_areas(fields: Array, margin: Array | int = 0) -> Array:
     """Area per volume where each pair of phases meets, (P,), 1/voxel.
 
-    Of the volume between the centres of the outermost voxels, `margin` voxels from the faces left
-    out on each side. In six tetrahedra a cell fields are
-    taken as linear. The density at 0 of the difference of two fields in a tetrahedron is a
+    Of voxels `margin` or more from every face, whose cubes end halfway between the cells that their
+    centres span and the cells around these: the mean of the two. In six tetrahedra a cell fields
+    are taken as linear. The density at 0 of the difference of two fields in a tetrahedron is a
     quadratic B-spline whose knots are the corners' values; times the volume and the slope that is
     the area where they are equal, of which the part counts where no third field is higher.
     """
     pairs = list(itertools.combinations(range(fields.shape[0]), 2))
     shape = (fields.shape[1] - 1, fields.shape[2] - 1, fields.shape[3] - 1)
-    counted = inside(shape, margin)
-    return jnp.stack([_area(fields, i, j, counted) for i, j in pairs]) / jnp.sum(counted)
+    both = [inside(shape, m) for m in (margin - 1, margin)]
+    weights = sum((0.5 * x / jnp.sum(x) for x in both), jnp.zeros(shape))
+    return jnp.stack([_area(fields, i, j, weights) for i, j in pairs])
 
 
 def inside(shape: tuple[int, ...], margin: Array | int) -> Array:
@@ -163,7 +184,7 @@ def inside(shape: tuple[int, ...], margin: Array | int) -> Array:
     return kept
 
 
-def _area(fields: Array, i: int, j: int, counted: Array) -> Array:
+def _area(fields: Array, i: int, j: int, weights: Array) -> Array:
     difference = fields[j] - fields[i]
     lead = fields[i] - _highest(fields, (i, j)) if fields.shape[0] > 2 else None
     total = jnp.zeros(())
@@ -174,7 +195,7 @@ def _area(fields: Array, i: int, j: int, counted: Array) -> Array:
         area = jnp.sqrt(squared) * _density_at_zero(*_ascending(*corners)) / 6.0
         if lead is not None:
             area = area * _part_ahead(_corners(lead, path), corners, steps, squared)
-        total += jnp.sum(counted * area)
+        total += jnp.sum(weights * area)
     return total
 
 
