@@ -44,12 +44,15 @@ def with_errors(
         # In grey values and back, so that all are NumPy arrays.
         scaled = best.scale.into(fit.params)
         blocks = _blocks(best, volume, scaled)
-        found = find_bias(best, blocks, fit.seed) if correct and _has_bias(fit) else None
-        trusted = None
-        if found is not None:
-            fit, trusted = _corrected(fit, best, found)
-        elif correct and _has_bias(fit):
-            fit = _refused(fit, dict.fromkeys(_pairs(fit), _NO_SURFACE))
+        found, trusted = None, None
+        if correct and _has_bias(fit):
+            why = _unusable(fit)
+            found = None if why else find_bias(best, blocks, fit.seed)
+            if found is None:
+                fit = _refused(fit, dict.fromkeys(_pairs(fit), why or _NO_SURFACE))
+            else:
+                fit, trusted = _corrected(fit, best, found)
+                found = None if trusted is None else found
     with timed() as spreading:
         bars = None
         if intervals:
@@ -72,16 +75,26 @@ def _has_bias(fit: Fit) -> bool:
     return fit.model == "bimm2d" and 1 < fit.phases <= _MOST_PHASES
 
 
-def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust]:
+def _unusable(fit: Fit) -> str | None:
+    """Why a fit says nothing about its own bias, if it does not."""
+    if not fit.converged:
+        return "the fit did not come to rest"
+    return "the model does not describe the volume" if fit.goodness_of_fit > POOR_FIT else None
+
+
+def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust | None]:
+    """`fit` without its bias, and how far to trust it; as it was, where every area is refused.
+
+    What cannot be told of the areas cannot be of fractions and blur either.
+    """
     own = without_bias(best.scale.into(fit.params), found.bias)
     scan = best.scale.out_of(own)
     told = corrected(fit.properties, found.bias)
     assert scan.blur_std is not None
     assert scan.correlation is not None
     trusted = trust(told, found, fit.params, float(scan.blur_std), fit.spacing[0])
-    reasons = dict(trusted.refusals)
-    if fit.goodness_of_fit > POOR_FIT:
-        reasons = dict.fromkeys(_pairs(fit), "the model does not describe the volume")
+    if len(trusted.refusals) == len(_pairs(fit)):
+        return _refused(fit, trusted.refusals), None
     mended = replace(
         fit,
         properties=told,
@@ -94,7 +107,7 @@ def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust]:
             noise_correlation=np.mean([stand_in.lags for stand_in in found.stand_ins], 0),
         ),
     )
-    return _refused(mended, reasons), trusted
+    return _refused(mended, trusted.refusals), trusted
 
 
 def _refused(fit: Fit, reasons: dict[str, str]) -> Fit:
@@ -204,9 +217,10 @@ def _error_bars(
 def _curvatures(tilts: dict[str, Any], fit: Fit) -> dict[str, Any]:
     """Intervals of mean curvatures from those of the tilts."""
     length = 2.0 * float(np.asarray(fit.params.blur_std)) * fit.spacing[0]
+    told = np.isfinite(np.asarray(fit.mean_curvature))
     return {
-        pair: None if ends is None else [end / length for end in ends]
-        for pair, ends in tilts.items()
+        pair: [end / length for end in ends] if known and ends is not None else None
+        for (pair, ends), known in zip(tilts.items(), told, strict=True)
     }
 
 

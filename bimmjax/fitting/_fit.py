@@ -84,8 +84,8 @@ def fit(
     correct : bool
         Take off the bias of fractions, areas and resolution that structures thin or curved
         against the blur cause, as found on stand-ins for this volume; announce what may be left
-        of it, and refuse an area that cannot be trusted (bimm2d with two phases, histogram
-        method). False: the properties are the model's own.
+        of it, and refuse an area that cannot be trusted (bimm2d with two to four phases,
+        histogram method). False: the properties are the model's own.
     intervals : bool
         Whether to compute 95 % intervals (histogram method only).
     two_scales : bool

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bimmjax.models import Params, phase_pairs
+from bimmjax.models._params import TILT_BOUNDS
 from bimmjax.properties import Properties
 from bimmjax.volumes import JointHistogram
 
 Interval = tuple[float, float]
 
+_HARDLY_THERE = 0.01
 BY_PAIR = ("interface_weights", "interface_tilt", "interface_bend", "interface_areas")
 
 CONVERGED = 0
@@ -80,7 +82,7 @@ class Fit:
     bic : dict or None
         Criterion by number of phases, where the number was chosen by it.
     uncorrected : Properties or None
-        The model's own properties, where `properties` are corrected.
+        The model's own properties, where some of `properties` are corrected or refused.
     scan : Scan or None
         Intensities, noise and blur without the model's bias, where that was found.
     announced : dict or None
@@ -125,14 +127,19 @@ class Fit:
     def mean_curvature(self) -> np.ndarray | None:
         """Mean of H = (κ₁ + κ₂)/2 over each interface, 1/length, (P,); None if it is flat by law.
 
-        Positive where the darker phase is convex. It is what the tilt says of how the voxels
-        lie on either side of an interface.
+        Positive where the darker phase is convex; NaN where the interface is hardly there or
+        refused, or the tilt is at its bound. It is what the tilt says of how the voxels lie on
+        either side of an interface.
         """
-        if self.params.interface_tilt is None or self.params.blur_std is None:
+        tilt, blur = self.params.interface_tilt, self.params.blur_std
+        if tilt is None or blur is None:
             return None
-        return np.asarray(
-            self.params.interface_tilt / (2.0 * self.params.blur_std * self.spacing[0])
-        )
+        held = self.refusals.get("interface_areas", {})
+        pairs = phase_pairs(self.phases)
+        told = np.asarray([f"{i}-{j}" not in held for i, j in pairs])
+        told &= np.asarray(self.params.interface_weights) > _HARDLY_THERE
+        told &= np.abs(tilt) < 0.95 * TILT_BOUNDS[1]
+        return np.where(told, np.asarray(tilt / (2.0 * blur * self.spacing[0])), np.nan)
 
     @property
     def converged(self) -> bool:

@@ -58,8 +58,8 @@ def warnings_for(
         elif params.interface_weights.size and interior < _THIN * fraction:
             said.append(
                 f"Only {100 * max(interior, 0) / fraction:.0f} % of phase {i} lies outside the "
-                "interface regions: its features are thinner than these, so interface areas and "
-                "intensities are biased."
+                "interface regions: its features are thinner than these, and the model by itself "
+                "is biased there."
             )
     steps = np.diff(params.intensities)
     noise = float(np.max(params.noise_std))

@@ -85,6 +85,8 @@ def property_rows(fit: Fit) -> list[Row]:
         )
     if fit.mean_curvature is not None:
         for (i, j), curvature in zip(phase_pairs(fit.phases), fit.mean_curvature, strict=True):
+            if not np.isfinite(curvature):
+                continue
             rows.append(
                 _row(
                     fit,
@@ -238,8 +240,8 @@ def _row(
     error = _at(fit.announced, place)
     if error is not None:
         share = 100.0 * error / float(value)
-        off = f"{100.0 * error:.2g} %" if times == 100.0 else f"{share:.2g} % of it"
-        meaning = f"{meaning} Nine in ten values of this kind are within {off} of the truth."
+        off = f"{100.0 * error:.2g} points" if times == 100.0 else f"{share:.2g} % of it"
+        meaning = f"{meaning} Corrected; nine in ten such values are within {off} of the truth."
     told = rounded(float(value) * times, *both)
     confidence, sampling = told.intervals
     full = f"{power(told.exponent)} {unit}".strip()

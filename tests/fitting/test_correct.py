@@ -108,15 +108,27 @@ def test_nothing_to_restore_is_refused():
 
 
 def test_features_too_small_are_refused():
+    """What cannot be told of the area cannot be of anything: nothing is corrected."""
     body = sim.field_body(KEY, CUBE, (0.4, 0.6), 3.0)
     fit = bimmjax.fit(scanned(body, 2.2, 0.1), 2)
     said = fit.to_dict()
     assert said["properties"]["interface_areas"] == {"0-1": None}
-    assert said["announced"]["interface_areas"] == {"0-1": None}
+    assert said["properties"]["mean_curvature"] == {"0-1": None}
     assert said["confidence"]["interface_areas"] == {"0-1": None}
     assert said["refusals"]["interface_areas"]["0-1"]
     assert said["uncorrected"]["interface_areas"]["0-1"] > 0
+    assert said["announced"] is said["scan"] is None
+    assert not said["corrected"]
     assert any("0-1 is refused" in text for text in fit.warnings)
+
+
+def test_a_poor_fit_is_not_corrected():
+    """Three grey values taken for two."""
+    body = sim.contest_body(KEY, CUBE, 3, 7.0)
+    fit = bimmjax.fit(scanned(body, 1.2, 0.03, 3), 2, intervals=False)
+    assert fit.goodness_of_fit > 0.1 or not fit.converged
+    assert fit.scan is None
+    assert np.all(np.isnan(np.asarray(fit.properties.interface_areas)))
 
 
 def test_three_phases():
