@@ -63,7 +63,7 @@ LOOKED_AT: dict[str, Maker] = {
     "sheets 6": lambda edge: sim.sheet_body(cube(edge), 6.0, (3, 2, 1)),
     "field 12": lambda edge: _field(13, edge, (0.2, 0.8), 7.0),
 }
-# These were made after the last change to the correction, and scored once.
+# These were made after the last change to the method, and scored once.
 HELD_OUT: dict[str, Maker] = {
     "rock D": lambda edge: rock((40, 300, 210), edge, 1.8),
     "rock E": lambda edge: rock((150, 20, 300), edge, 2.4),

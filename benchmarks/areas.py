@@ -35,7 +35,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
         tables += [_by_blur(title, found), _by_body(title, found)]
     tables.append(_by_blur("all of them", records))
     tables.append(_by_size(records))
-    three = list(_three(edge, 4 if quick else 24))
+    three = list(_three(edge, 6 if quick else 36))
     tables.append(_by_pair(three))
     tables.append(_cost(edge))
     _picture(records, out / "areas.png")
@@ -133,7 +133,7 @@ def _three(edge: int, count: int) -> Iterator[dict[str, Any]]:
     for number in range(count):
         rng = np.random.default_rng([99, number])
         key = jax.random.key(900 + number)
-        kind = ("mixed", "contest", "nested", "shell")[number % 8 % 3 if number % 8 < 6 else 3]
+        kind = ("mixed", "contest", "mixed", "contest", "nested", "shell")[number % 6]
         if kind == "contest":
             body = sim.contest_body(
                 key, cube(edge), 3, rng.uniform(4, 8), rng.uniform(-0.3, 0.3, 3).tolist()

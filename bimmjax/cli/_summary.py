@@ -61,7 +61,7 @@ def _corrected(fit: Fit) -> str:
     assert fit.announced is not None
     areas = fit.to_dict()["properties"]["interface_areas"]
     listed = ", ".join(
-        f"{pair} {100.0 * error / areas[pair]:.2g} %"
+        f"{pair} {100.0 * error / max(areas[pair], 1e-300):.2g} %"
         for pair, error in fit.announced["interface_areas"].items()
         if error is not None
     )

@@ -24,6 +24,14 @@ from bimmjax.volumes import Volume, sample_blocks
 _BLOCKS = 2
 _EDGE = 66
 _NINE_IN_TEN = 1.645
+_SAME = 1e-3
+_OUTLIERS = 6.0  # noise stds
+_THICKNESS = 10.0  # blurs
+_NO_BLOCK = (
+    "Nothing is corrected: there is no block without gaps, ten blurs thick and with phases of "
+    "different grey values, to find the model's bias on. Fractions, areas and resolution are the "
+    "model's own."
+)
 _NO_SURFACE = "no surface was found by which to tell the model's bias"
 _MOST_PHASES = 4
 
@@ -43,16 +51,19 @@ def with_errors(
     with timed() as correcting:
         # In grey values and back, so that all are NumPy arrays.
         scaled = best.scale.into(fit.params)
-        blocks = _blocks(best, volume, scaled)
+        blocks = _blocks(best, volume)
         found, trusted = None, None
         if correct and _has_bias(fit):
-            why = _unusable(fit)
-            found = None if why else find_bias(best, blocks, fit.seed)
-            if found is None:
-                fit = _refused(fit, dict.fromkeys(_pairs(fit), why or _NO_SURFACE))
+            why, kept = _unusable(fit), _usable(blocks, scaled)
+            if why is None and not kept:
+                fit = replace(fit, warnings=(*fit.warnings, _NO_BLOCK))
             else:
-                fit, trusted = _corrected(fit, best, found)
-                found = None if trusted is None else found
+                found = None if why else find_bias(best, kept, fit.seed)
+                if found is None:
+                    fit = _refused(fit, dict.fromkeys(_pairs(fit), why or _NO_SURFACE))
+                else:
+                    fit, trusted = _corrected(fit, best, found)
+                    found = None if trusted is None else found
     with timed() as spreading:
         bars = None
         if intervals:
@@ -73,6 +84,24 @@ def with_errors(
 def _has_bias(fit: Fit) -> bool:
     """Whether stand-ins can tell it."""
     return fit.model == "bimm2d" and 1 < fit.phases <= _MOST_PHASES
+
+
+def _usable(blocks: list[np.ndarray], params: Params) -> list[np.ndarray]:
+    """Blocks without gaps and thick enough for the blur, their outliers cut off; maybe none.
+
+    params : in the units of the blocks.
+    """
+    means = np.asarray(params.intensities)
+    steps = np.diff(means)
+    blur = float(np.asarray(params.blur_std))
+    if steps.min() < _SAME * (means[-1] - means[0]) or not means[-1] > means[0]:
+        return []
+    spare = _OUTLIERS * float(np.max(params.noise_std))
+    return [
+        np.clip(block, means[0] - spare, means[-1] + spare)
+        for block in blocks
+        if np.isfinite(block).all() and min(block.shape) >= _THICKNESS * max(blur, 1.0)
+    ]
 
 
 def _unusable(fit: Fit) -> str | None:
@@ -147,17 +176,10 @@ def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
     return told
 
 
-def _blocks(fit: HistogramFit, volume: Volume, params: Params) -> list[np.ndarray]:
-    """A few blocks (z, y, x) of the volume in the units of the fit, without gaps.
-
-    params : in the units of the fit.
-    """
-    middle = float(np.mean(params.intensities))
-    found = []
-    for block in sample_blocks(volume, _BLOCKS, _EDGE):
-        grey = (block.astype(float) - fit.scale.origin) / fit.scale.unit
-        found.append(np.nan_to_num(grey, nan=middle, posinf=1.0, neginf=0.0))
-    return found
+def _blocks(fit: HistogramFit, volume: Volume) -> list[np.ndarray]:
+    """A few blocks (z, y, x) of the volume in the units of the fit."""
+    blocks = sample_blocks(volume, _BLOCKS, _EDGE)
+    return [(block.astype(float) - fit.scale.origin) / fit.scale.unit for block in blocks]
 
 
 def _error_bars(
@@ -178,7 +200,9 @@ def _error_bars(
     if best.data.frequencies.ndim == 1:
         cells = cells.sum(-1)
     put_in = scaled if found is None else found.put_in
-    stand_ins = [reference(b, scaled) for b in blocks] if found is None else found.stand_ins
+    middle = float(np.mean(scaled.intensities))
+    filled = [np.nan_to_num(b, nan=middle, posinf=1.0, neginf=0.0) for b in blocks]
+    stand_ins = [reference(b, scaled) for b in filled] if found is None else found.stand_ins
     known, freedom = known_errors(
         effect,
         order,

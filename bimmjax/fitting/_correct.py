@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 
 def find_bias(fit: HistogramFit, blocks: list[np.ndarray], seed: int) -> Found | None:
-    """The bias of a fit of two phases on blocks (z, y, x) of its volume, in the units of the fit.
+    """The bias of a fit on blocks (z, y, x) of its volume, in the units of the fit.
 
     None where the blocks hold no surface that could be restored.
     """

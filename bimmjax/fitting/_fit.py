@@ -90,8 +90,8 @@ def fit(
         Whether to compute 95 % intervals (histogram method only).
     two_scales : bool
         Measure interface area, blur and curvature of two phases once more, by moments of the
-        volume and of the volume blurred again: one more pass. Closer to the truth where features
-        are small against the blur; of the voxels that are 3.5 blurs or more from the faces.
+        volume and of the volume blurred again: one more pass. Closer to the truth than the
+        model alone; of the voxels that are 3.5 blurs or more from the faces.
     ignore_nan : bool
         Leave out voxels that are NaN or infinite, and their neighbours.
     spacing, unit, dataset, dtype

@@ -19,8 +19,8 @@ class Reference(NamedTuple):
 
     expected, noise_std : (z, y, x). amplitude : of `rfftn` of white noise, for noise of unit
     variance. lags : correlation of that noise one and two voxels apart. volume_fractions : (N,),
-    of the voxels counted. interface_areas : (N(N-1)/2,) per volume, or None where the stand-in is
-    too rough for it. margin : voxels nearer than that to a face are not counted.
+    of the voxels counted. interface_areas : (N(N-1)/2,) per volume, or None where they
+    are not known. margin : voxels nearer than that to a face are not counted.
     """
 
     expected: np.ndarray

@@ -29,6 +29,7 @@ _TO_INTERVAL = 1.1
 _LARGEST_AREA_ERROR = 0.15
 _LARGEST_OF_MANY = 0.25
 _LARGEST_CORRECTION = 0.35
+_UNSETTLED = 0.1
 _SMALLEST_FEATURES = 3.0
 _LEAST_INSIDE = 0.1
 
@@ -84,13 +85,13 @@ def trust(told: Properties, found: Found, params: Params, blur_std: float, spaci
     }
     values = {name: np.atleast_1d(getattr(told, name)) for name in announced}
     refusals = _films(params, fractions)
-    for (i, j), at, off, error in zip(
-        phase_pairs(fractions.size), size, bias.log_areas, share, strict=True
+    for (i, j), at, off, change, error in zip(
+        phase_pairs(fractions.size), size, bias.log_areas, found.unsettled, share, strict=True
     ):
         why = None
         if at < _SMALLEST_FEATURES:
             why = f"features are {at:.1f} blurs in size, too small to be told from the blur"
-        elif error > largest or abs(off) > _LARGEST_CORRECTION:
+        elif error > largest or abs(off) > _LARGEST_CORRECTION or abs(change) > _UNSETTLED:
             gain = 100.0 * np.expm1(off)
             why = f"on stand-ins for this volume the model's value is off by {gain:+.0f} %"
         if why is not None:

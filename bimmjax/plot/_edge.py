@@ -55,7 +55,9 @@ def edge(fit: Fit) -> Figure:
     from scipy.special import ndtr
 
     pairs = phase_pairs(fit.phases)
-    main = int(np.argmax(fit.properties.interface_areas))
+    # Refused areas are NaN; which is the largest the model knows all the same.
+    areas = fit.properties if fit.uncorrected is None else fit.uncorrected
+    main = int(np.argmax(np.asarray(areas.interface_areas)))
     levels = np.asarray(fit.params.intensities, float)
     blur = float(width) / (2.0 * _TENTH)
     x = np.linspace(-_REACH * blur, _REACH * blur, 401)

@@ -239,8 +239,10 @@ def _row(
     both = [_interval(table, place, times) for table in (fit.confidence, fit.sampling)]
     error = _at(fit.announced, place)
     if error is not None:
-        share = 100.0 * error / float(value)
-        off = f"{100.0 * error:.2g} points" if times == 100.0 else f"{share:.2g} % of it"
+        if times == 100.0:
+            off = f"{100.0 * error:.2g} points"
+        else:
+            off = f"{100.0 * error / max(float(value), 1e-300):.2g} % of it"
         meaning = f"{meaning} Corrected; nine in ten such values are within {off} of the truth."
     told = rounded(float(value) * times, *both)
     confidence, sampling = told.intervals

@@ -71,7 +71,12 @@ def structure_body(structure: Structure) -> Body:
     coarse = surface_moments(skipped, beside=beside[..., ::2, ::2, ::2]) / 2.0
     phases = structure.levels.shape[0] + 1
     shares, rough = (
-        np.stack([np.asarray(render(structure, one, points)) for one in jnp.eye(phases)])
+        np.stack(
+            [
+                np.asarray(render(structure, one, points))
+                for one in jnp.eye(phases, dtype=jnp.float32)
+            ]
+        )
         for points in (POINTS, 1)
     )
     return Body(shares, _extrapolated(fine, coarse, shares, rough))
@@ -238,7 +243,9 @@ def sheet_body(
     field = -np.cos(phase)
     level = -math.cos(math.pi * thickness / period)
     structure = Structure(jnp.asarray(field[None], jnp.float32), jnp.asarray([level], jnp.float32))
-    shares = np.stack([np.asarray(render(structure, one, POINTS)) for one in jnp.eye(2)])
+    shares = np.stack(
+        [np.asarray(render(structure, one, POINTS)) for one in jnp.eye(2, dtype=jnp.float32)]
+    )
     # Of sheets along the lattice the points of a voxel lie in planes: thickness comes in steps.
     fractions = shares.mean((1, 2, 3), dtype=float)
     none = np.zeros(1)

@@ -8,6 +8,7 @@ import pytest
 
 import bimmjax
 from bimmjax import sim
+from bimmjax.report import property_rows
 
 KEY = jax.random.key(0)
 CUBE = (72, 72, 72)
@@ -162,16 +163,47 @@ def test_noise_per_phase():
 
 
 @pytest.mark.parametrize("shape", [(9, 9, 9), (5, 40, 40), (72, 72, 4)])
-def test_small_and_flat_volumes_do_not_crash(shape: tuple[int, ...]):
+def test_small_and_flat_volumes_keep_the_models_own(shape: tuple[int, ...]):
     volume = scanned(BODIES["field"](), 1.2)[tuple(slice(n) for n in shape)]
-    said = bimmjax.fit(volume, 2).to_dict()
-    assert set(said["properties"]["interface_areas"]) == {"0-1"}
+    fit = bimmjax.fit(volume, 2)
+    plain = bimmjax.fit(volume, 2, correct=False, intervals=False)
+    assert fit.scan is None
+    if fit.converged and fit.goodness_of_fit < 0.1:
+        assert fit.properties.interface_areas == plain.properties.interface_areas
+        assert any("Nothing is corrected" in text for text in fit.warnings)
 
 
-def test_a_volume_without_interfaces_keeps_the_models_own():
+def test_a_volume_without_interfaces():
     volume = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
     fit = bimmjax.fit(volume, 2, intervals=False)
-    assert fit.to_dict()["properties"]["volume_fractions"]
+    assert fit.scan is None
+    assert fit.announced is None
+
+
+@pytest.mark.parametrize("phases", [3, 4])
+def test_more_phases_than_there_are(phases: int):
+    fit = bimmjax.fit(scanned(BODIES["field"](), 1.4), phases, intervals=False)
+    assert property_rows(fit)
+    assert np.isfinite(fit.properties.volume_fractions).all()
+
+
+def test_gaps_are_not_taken_for_surfaces():
+    volume = scanned(BODIES["field"](), 1.4)
+    volume[: volume.shape[0] // 2] = np.nan
+    fit = bimmjax.fit(volume, 2, ignore_nan=True, intervals=False)
+    assert fit.scan is None
+    assert any("Nothing is corrected" in text for text in fit.warnings)
+
+
+def test_a_hot_voxel_does_no_harm():
+    body = sim.contest_body(KEY, CUBE, 3, 6.0)
+    volume = scanned(body, 1.3, 0.04, 3)
+    calm = bimmjax.fit(volume, 3, intervals=False)
+    volume[40, 40, 40] = 50.0
+    hot = bimmjax.fit(volume, 3, intervals=False)
+    np.testing.assert_allclose(
+        hot.properties.interface_areas, calm.properties.interface_areas, rtol=0.03
+    )
 
 
 def test_noise_that_is_really_there():
