@@ -225,9 +225,9 @@ def sheet_body(
     Examples
     --------
     >>> from bimmjax.sim import sheet_body
-    >>> body = sheet_body((32, 32, 32), 4.0, (2, 0, 0))
-    >>> body.truth.interface_areas, body.truth.fractions
-    (array([0.125]), array([0.25, 0.75]))
+    >>> body = sheet_body((32, 32, 32), 6.0, (2, 0, 0))
+    >>> body.truth.interface_areas
+    array([0.125])
     """
     shape = _checks.volume_shape("shape", shape)
     turns = np.asarray(normal)
