@@ -58,6 +58,12 @@ def map_(
         typer.Option(metavar="NAME", help="Gradient law: central_difference, or plain."),
     ] = "central_difference",
     interface: Annotated[str, typer.Option(metavar="NAME", help="curved, or flat.")] = "curved",
+    correct: Annotated[
+        bool,
+        typer.Option(
+            help="Take off the bias that thin or curved structures cause, as found on the whole."
+        ),
+    ] = True,
     mask: Annotated[
         str | None,
         typer.Option(
@@ -159,6 +165,7 @@ def map_(
         "noise": noise,
         "gradient": gradient,
         "interface": interface,
+        "correct": correct,
         "mask": mask,
         "start": start,
         "errors": errors,

@@ -32,8 +32,13 @@ _NO_BLOCK = (
     "different grey values, to find the model's bias on. Fractions, areas and resolution are the "
     "model's own."
 )
+_TOO_MANY = (
+    "Nothing is corrected: the model's bias is found for two to four phases. Fractions, areas and "
+    "resolution are the model's own."
+)
 _NO_SURFACE = "no surface was found by which to tell the model's bias"
 _MOST_PHASES = 4
+_OF_BLUR = ("blur_std", "resolution_10_90")
 
 
 class _Bars(NamedTuple):
@@ -53,6 +58,8 @@ def with_errors(
         scaled = best.scale.into(fit.params)
         blocks = _blocks(best, volume)
         found, trusted = None, None
+        if correct and fit.model == "bimm2d" and fit.phases > _MOST_PHASES:
+            fit = replace(fit, warnings=(*fit.warnings, _TOO_MANY))
         if correct and _has_bias(fit):
             why, kept = _unusable(fit), _usable(blocks, scaled)
             if why is None and not kept:
@@ -161,8 +168,11 @@ def _pairs(fit: Fit) -> list[str]:
 
 def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
     """Errors by name, noise included where it is known; None where a value is refused."""
-    told = {}
+    told: dict[str, Any] = {}
     for name, left in trusted.announced.items():
+        if fit.known_blur and name in _OF_BLUR:
+            told[name] = None
+            continue
         noise = 0.0 if bars is None else _NINE_IN_TEN * bars.noise[name]
         error = np.hypot(left, noise)
         values = [float(x) for x in error]
@@ -217,8 +227,9 @@ def _error_bars(
     spread, freedom = sampling_errors(effect.table, cells)
     between = np.maximum(stdtrit(freedom, 0.975) * spread, noise)
     own, material = noise + known.shifts, between + known.shifts
+    gain = np.ones(values.size)
     if trusted is not None:
-        left, gain = np.zeros(values.size), np.ones(values.size)
+        left = np.zeros(values.size)
         mended = np.zeros(values.size, bool)
         for name, part in _places(order):
             if name in trusted.values:
@@ -228,13 +239,15 @@ def _error_bars(
         # What is left of a bias is as often of one sign as of the other.
         own = np.where(mended, np.hypot(gain * noise, left), own)
         material = np.where(mended, np.hypot(gain * between, left), material)
-    errors = {name: (factor * known.errors)[part] for name, part in _places(order)}
+    errors = {name: (factor * gain * known.errors)[part] for name, part in _places(order)}
     both = tuple(make_intervals(order, values, factor * half) for half in (own, material))
     for table in both:
         for name, reasons in fit.refusals.items():
             table[name].update(dict.fromkeys(reasons))
         if fit.params.interface_tilt is not None:
             table["mean_curvature"] = _curvatures(table["interface_tilt"], fit)
+        if fit.known_blur:
+            table |= dict.fromkeys(_OF_BLUR)
     return _Bars(both[0], both[1], errors)
 
 

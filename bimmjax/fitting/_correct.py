@@ -134,12 +134,12 @@ def _bias(
     if not touching.any():
         touching = np.ones_like(touching)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.where(touching, np.log(told.interface_areas / areas), 0.0)
-    return Bias(
-        intensities=missed * (found.intensities - put_in.intensities),
-        log_noise=np.log(found.noise_std / put_in.noise_std),
-        correlation=float(found.correlation - correlation),
-        log_blur=missed * float(np.log(found.blur_std / put_in.blur_std)),
-        volume_fractions=missed * (told.volume_fractions - fractions),
-        log_areas=missed * logs,
-    )
+        # What is not finite is refused by who asked.
+        return Bias(
+            intensities=missed * (found.intensities - put_in.intensities),
+            log_noise=np.log(found.noise_std / put_in.noise_std),
+            correlation=float(found.correlation - correlation),
+            log_blur=missed * float(np.log(found.blur_std / put_in.blur_std)),
+            volume_fractions=missed * (told.volume_fractions - fractions),
+            log_areas=missed * np.where(touching, np.log(told.interface_areas / areas), 0.0),
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from typing import Any, Literal
 
 import jax
@@ -49,6 +50,7 @@ def fit(
     correct: bool = True,
     intervals: bool = True,
     two_scales: bool = False,
+    blur_std: float | None = None,
     ignore_nan: bool = False,
     spacing: Any = None,
     unit: str | None = None,
@@ -92,6 +94,11 @@ def fit(
         Measure interface area, blur and curvature of two phases once more, by moments of the
         volume and of the volume blurred again: one more pass. Closer to the truth than the
         model alone; of the voxels that are 3.5 blurs or more from the faces.
+    blur_std : float, optional
+        Standard deviation of the scan's blur in voxels, where it is known (of a Gaussian point
+        spread function the full width at half maximum over 2.355): it is held instead of fitted
+        (bimm2d with two phases or more, histogram method). Without `correct` the intervals then
+        leave out the model's bias, which shows in the blur.
     ignore_nan : bool
         Leave out voxels that are NaN or infinite, and their neighbours.
     spacing, unit, dataset, dtype
@@ -133,8 +140,20 @@ def fit(
     choice("noise", noise, ("shared", "per_phase"))
     choice("interface", interface, ("curved", "flat"))
     whole_number("seed", seed, 0, 2**31 - 1)
+    if isinstance(phases, str) and phases != "auto":
+        raise InputError(
+            f'phases: got {phases!r}, wants a whole number from 1 to {MAX_PHASES}, or "auto"'
+        )
     if phases != "auto":
         whole_number("phases", phases, 1, MAX_PHASES)
+    if blur_std is not None:
+        if not isinstance(blur_std, Real) or not 0.0 < float(blur_std) < np.inf:
+            raise InputError(f"blur_std: got {blur_std!r}, wants a number of voxels above 0")
+        if model != "bimm2d" or phases in (1, "auto") or method != "histogram":
+            raise InputError(
+                f"blur_std: got {blur_std} with {model}, phases={phases} and the {method} method; "
+                "wants bimm2d, a number of phases from 2 on and the histogram method"
+            )
     opened = open_volume(volume, spacing=spacing, unit=unit, dataset=dataset, dtype=dtype)
     check_cubic(opened, model)
     if two_scales and (model != "bimm2d" or phases != 2 or noise != "shared"):
@@ -156,6 +175,7 @@ def fit(
             gradient=gradient,
             noise=noise,
             interface="flat" if method == "minibatch" else interface,
+            blur_std=blur_std,
         )
         if phases == "auto":
             best, bic = _choose_phases(histogram, fitted)
@@ -177,6 +197,7 @@ def fit(
             "fit": fitting.total - fitting.compiling,
         },
         bic=bic,
+        known_blur=blur_std is not None,
     )
     # A descent on random voxels scatters by itself: neither errors nor bias would know of it.
     if method == "histogram" and found.code != FAILED and (correct or intervals):
@@ -201,6 +222,7 @@ def described(
     method: str = "histogram",
     seed: int = 0,
     bic: dict[int, float] | None = None,
+    known_blur: bool = False,
 ) -> Fit:
     """An optimum in grey values and lengths, with what it means and how far to trust it."""
     params = best.scale.out_of(physical(best.outcome.theta))
@@ -242,6 +264,7 @@ def described(
         histogram=histogram,
         node_count=best.setting.nodes,
         bic=bic,
+        known_blur=known_blur,
     )
 
 

@@ -59,8 +59,11 @@ def fit_histogram(
     noise: str,
     interface: str = "curved",
     start: Params | None = None,
+    blur_std: float | None = None,
 ) -> HistogramFit:
-    """Maximum likelihood of a joint histogram; `start` (grey values) replaces the search."""
+    """Maximum likelihood of a joint histogram; `start` (grey values) replaces the search, and a
+    known `blur_std` (voxels) is held.
+    """
     scale = scale_of(histogram)
     counts = histogram.counts
     uses_gradient = getattr(models, model).USES_GRADIENT
@@ -70,14 +73,16 @@ def fit_histogram(
         guesses = distinct(starting_points(counts, *edges, phases))
     else:
         guesses = [scale.into(start)]
+    if blur_std is not None:
+        guesses = [guess._replace(blur_std=np.asarray(blur_std)) for guess in guesses]
     thetas = [_free(shaped(guess, model, noise, interface)) for guess in guesses]
-    prior = weak_prior(thetas[0])
+    prior = weak_prior(thetas[0], blur_std=blur_std)
     best, theta = 0, thetas[0]
     if len(thetas) > 1:
         setting = Setting(model, gradient, points_needed(0.0, 0.0, 0.0))
         # Interfaces stay nearly flat in the trials: far from the optimum their curvature would
         # only imitate what the other parameters have yet to find.
-        stiff = weak_prior(thetas[0], curvature=1.0)
+        stiff = weak_prior(thetas[0], curvature=1.0, blur_std=blur_std)
         rough = coarse(data, _JOINED)
         tried = [maximise(t, rough, stiff, _ROUGHLY, _TRIAL_STEPS, setting) for t in thetas]
         losses = np.array([float(outcome.loss) for outcome in tried])

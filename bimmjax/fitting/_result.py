@@ -90,6 +90,8 @@ class Fit:
         this kind stay below, absolute.
     refusals : dict
         Why there is no number: by name of a property, then by pair; empty if nothing is refused.
+    known_blur : bool
+        Whether the blur was given instead of fitted: then it and the resolution have no errors.
     two_scales : dict or None
         Area, blur and curvature by moments at two scales, where asked for, as in `fit.json`.
     """
@@ -121,6 +123,7 @@ class Fit:
     scan: Scan | None = None
     announced: dict[str, Any] | None = None
     refusals: dict[str, dict[str, str]] = field(default_factory=dict)
+    known_blur: bool = False
     two_scales: dict[str, Any] | None = None
 
     @property
@@ -131,6 +134,7 @@ class Fit:
         refused, or the tilt is at its bound. It is what the tilt says of how the voxels lie on
         either side of an interface.
         """
+        # Not the corrected blur: the tilt is per distance in blurs as they were fitted.
         tilt, blur = self.params.interface_tilt, self.params.blur_std
         if tilt is None or blur is None:
             return None
@@ -156,6 +160,7 @@ class Fit:
             "noise": self.noise,
             "interface": self.interface,
             "seed": self.seed,
+            "known_blur": self.known_blur,
             "params": params_dict(self.params),
             "properties": {
                 **properties_dict(self.properties, self.phases),
@@ -168,7 +173,7 @@ class Fit:
             "scan": None
             if self.scan is None
             else {name: _plain(value) for name, value in self.scan._asdict().items()},
-            "announced": self.announced,
+            "announced": _plain(self.announced),
             "refusals": self.refusals,
             "units": {"length": self.length_unit, "intensity": self.intensity_unit},
             "spacing": list(self.spacing),
@@ -243,6 +248,8 @@ def _by_pair(values: Any, phases: int) -> dict[str, Any] | None:
 def _plain(value: Any) -> Any:
     if value is None:
         return None
+    if isinstance(value, dict):
+        return {name: _plain(x) for name, x in value.items()}
     if np.ndim(value) > 0:
         return [_plain(x) for x in np.asarray(value)]
     number = float(value)

@@ -24,6 +24,8 @@ _HALFWIDTH_PRECISION = 3e-4
 _CURVED_HALFWIDTH = 2.5
 _CURVED_HALFWIDTH_PRECISION = 1e-2
 _CURVATURE_PRECISION = 3e-4
+# Of the log of a blur that is known: no likelihood per voxel moves it.
+_KNOWN_PRECISION = 1e4
 
 
 class Scale(NamedTuple):
@@ -88,8 +90,14 @@ def coarse(data: Binned, factor: int) -> Binned:
     )
 
 
-def weak_prior(theta: Unconstrained, curvature: float = _CURVATURE_PRECISION) -> Prior:
-    """Flat, but for weak priors on the width of the interface regions and on their curvature."""
+def weak_prior(
+    theta: Unconstrained,
+    curvature: float = _CURVATURE_PRECISION,
+    blur_std: float | None = None,
+) -> Prior:
+    """Flat, but for weak priors on the width of the interface regions and on their curvature, and
+    a strong one on a blur that is known (voxels).
+    """
     mean = precision = jax.tree.map(np.zeros_like, theta)
     halfwidth, tilt = theta.log_interface_halfwidth, theta.interface_tilt
     if halfwidth is not None:
@@ -100,4 +108,7 @@ def weak_prior(theta: Unconstrained, curvature: float = _CURVATURE_PRECISION) ->
     if tilt is not None:
         held_pairs = np.full_like(tilt, curvature)
         precision = precision._replace(interface_tilt=held_pairs, interface_bend=held_pairs)
+    if blur_std is not None and (log_blur := theta.log_blur_std) is not None:
+        mean = mean._replace(log_blur_std=np.full_like(log_blur, np.log(blur_std)))
+        precision = precision._replace(log_blur_std=np.full_like(log_blur, _KNOWN_PRECISION))
     return Prior(jnp.asarray(flatten(mean)), jnp.asarray(flatten(precision)))

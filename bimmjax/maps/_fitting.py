@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bimmjax.fitting._local import BlockFits, Local, fit_blocks
 from bimmjax.fitting._quantities import flat_quantities, layout
 from bimmjax.fitting._scoring import Setting
+from bimmjax.maps._correction import multiply
 from bimmjax.models import Params, from_unconstrained, phase_pairs, to_unconstrained
 
 # Blocks fitted side by side on an accelerator; a CPU does best with one at a time per device,
@@ -39,13 +40,20 @@ class Fitter:
         The global fit, in grey values: its shapes say what is fitted.
     spacing : float
         Edge of a voxel.
+    factors : mapping, optional
+        By which columns are to be multiplied (`factors_of`).
     size : int, optional
         Histograms of a batch. Every batch is padded to it, so that one compiled code serves all
         and a block's numbers do not depend on its company.
     """
 
     def __init__(
-        self, local: Local, params: Params, spacing: float, size: int | None = None
+        self,
+        local: Local,
+        params: Params,
+        spacing: float,
+        factors: Mapping[str, float] | None = None,
+        size: int | None = None,
     ) -> None:
         devices = tuple(jax.local_devices())
         cpu = devices[0].platform == "cpu"
@@ -57,6 +65,7 @@ class Fitter:
         lanes = 1 if cpu else min(_WIDE, self._size // len(devices))
         self._run, self._mesh = _compiled(local.setting, lanes, devices)
         self.names = _names(params)
+        self._factors = factors or {}
         flat, unravel = ravel_pytree(to_unconstrained(self._like))
         free = local.setting.free
         slopes = np.asarray(
@@ -67,7 +76,7 @@ class Fitter:
         )
         spread = np.sqrt((slopes**2) @ widths**2)
         self.widths = {
-            name: self._unit(name) * float(std)
+            name: self._unit(name) * self._factors.get(name, 1.0) * float(std)
             for name, std in zip(self.names, spread, strict=True)
         }
 
@@ -108,13 +117,14 @@ class Fitter:
         return self.local.scale.unit if name.startswith(("intensity_", "noise_std")) else 1.0
 
     def columns(self, found: BlockFits) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Values and standard errors (n,) by column, in grey values and lengths."""
+        """Values and standard errors (n,) by column, in grey values and lengths, the bias off."""
         values, errors = {}, {}
         for at, name in enumerate(self.names):
             unit = self._unit(name)
             origin = self.local.scale.origin if name.startswith("intensity_") else 0.0
             values[name] = origin + unit * found.values[:, at].astype(float)
             errors[name] = unit * found.errors[:, at].astype(float)
+        multiply(values, errors, self._factors)
         return values, errors
 
     def starts(self, columns: dict[str, np.ndarray]) -> np.ndarray:

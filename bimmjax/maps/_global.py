@@ -11,8 +11,10 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax._core.clock import timed
 from bimmjax.fitting import Fit
+from bimmjax.fitting._believe import with_errors
 from bimmjax.fitting._fit import check_levels, described
 from bimmjax.fitting._histogram_fit import fit_histogram
+from bimmjax.fitting._result import FAILED
 from bimmjax.maps._counting import window_counts
 from bimmjax.maps._source import Source
 from bimmjax.maps._windows import Shape, Unit, Windows
@@ -40,9 +42,12 @@ def fit_sample(
     gradient: str,
     noise: str,
     interface: str,
+    correct: bool,
     start: Params | None = None,
 ) -> Fit:
     """BIMM-2D fitted to blocks spread over the volume: all of it up to 2²⁴ voxels.
+
+    With `correct` its bias is found and taken off, where the volume allows it.
 
     Raises
     ------
@@ -63,7 +68,10 @@ def fit_sample(
             start=start,
         )
     seconds = {"histogram": counting.total, "compile": fitting.compiling, "fit": fitting.total}
-    return described(best, histogram, source.volume, noise=noise, seconds=seconds)
+    fit = described(best, histogram, source.volume, noise=noise, seconds=seconds)
+    if not correct or fit.code == FAILED:
+        return fit
+    return with_errors(fit, best, _with_gaps(source), correct=True, intervals=False)
 
 
 def _sample(source: Source, grid: Grid) -> JointHistogram:
@@ -127,6 +135,17 @@ def _filled(source: Source) -> Volume:
 
     kept: list[Any] = [None]
     return replace(source.volume, reader=read)
+
+
+def _with_gaps(source: Source) -> Volume:
+    """The volume as floats, NaN where voxels do not count."""
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        data = source.volume.read(z, y, x).astype(float)
+        good = source.counting((z, y, x))
+        return data if good is None else np.where(good, data, np.nan)
+
+    return replace(source.volume, reader=read, dtype=np.dtype(float))
 
 
 def _some_value(source: Source) -> Any:

@@ -17,6 +17,7 @@ from bimmjax.fitting._result import params_of
 from bimmjax.fitting._verdict import POOR_FIT
 from bimmjax.maps._calibration import UNCALIBRATED, Calibration, calibrate
 from bimmjax.maps._columns import all_columns
+from bimmjax.maps._correction import factors_of
 from bimmjax.maps._counting import UnitCounts, window_counts
 from bimmjax.maps._fitting import Fitter
 from bimmjax.maps._flags import UNUSABLE, Flag
@@ -28,7 +29,6 @@ from bimmjax.maps._source import Source, open_source
 from bimmjax.maps._start import read_start
 from bimmjax.maps._store import MapStore
 from bimmjax.maps._windows import Unit, Windows, windows_of
-from bimmjax.models import Params
 from bimmjax.volumes import Grid
 
 _LEAST_SHARE = 0.5
@@ -52,6 +52,7 @@ def map_fits(
     noise: Literal["shared", "per_phase"] = "shared",
     gradient: Literal["central_difference", "plain"] = "central_difference",
     interface: Literal["curved", "flat"] = "curved",
+    correct: bool = True,
     mask: Any = None,
     start: Fit | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     errors: bool = True,
@@ -91,6 +92,10 @@ def map_fits(
         or "all" (default). The rest is that of the global fit.
     noise, gradient, interface : str
         As for `fit`.
+    correct : bool
+        Take the model's bias off fractions, areas and resolution of the blocks, as it was found
+        on stand-ins for the whole (see `fit`): by the same share in all blocks. An area that is
+        refused for the whole stays the model's own.
     mask : volume or list of volumes, optional
         Of the shape of the volume; only voxels where it, and their six neighbours where it, are
         not 0 count.
@@ -171,16 +176,28 @@ def map_fits(
         "noise": noise,
         "gradient": gradient,
         "interface": interface,
+        "correct": correct,
         "errors": errors,
         "times": moments,
-        "start": None if given is None else digest(given["params"]),
+        "start": None if given is None else digest([given["params"], factors_of(given)]),
         "spacing": list(first.spacing),
         "unit": first.unit,
         "fill_missing": fill_missing,
         "seed": seed,
     }
     job = _Job(
-        sources, windows, phases, free, noise, gradient, interface, errors, seed, given, retry
+        sources,
+        windows,
+        phases,
+        free,
+        noise,
+        gradient,
+        interface,
+        correct,
+        errors,
+        seed,
+        given,
+        retry,
     )
     with current_team() as team:
         store = _store(out, windows, identity, job, moments, overwrite, team)
@@ -197,6 +214,7 @@ class _Job:
     noise: str
     gradient: str
     interface: str
+    correct: bool
     errors: bool
     seed: int
     given: Mapping[str, Any] | None
@@ -362,8 +380,8 @@ def _kept(job: _Job, setups: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:
-    params, grid = params_of(told["global_fit"]["params"]), _grid(told["grid"])
-    return _Setup(grid, _fitter(job, params, grid), _calibration(told["calibration"]))
+    grid = _grid(told["grid"])
+    return _Setup(grid, _fitter(job, told["global_fit"], grid), _calibration(told["calibration"]))
 
 
 def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> dict[str, Any]:
@@ -380,6 +398,7 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
             gradient=job.gradient,
             noise=job.noise,
             interface=job.interface,
+            correct=job.correct,
             start=None if before is None else params_of(before["global_fit"]["params"]),
         ).to_dict()
     params = params_of(fit["params"])
@@ -391,7 +410,7 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
     calibration = UNCALIBRATED
     if job.errors:
         calibration = calibrate(
-            _fitter(job, params, grid),
+            _fitter(job, fit, grid),
             params,
             grid,
             edge=round(float(np.cbrt(np.prod(job.windows.block)))),
@@ -411,9 +430,11 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
     }
 
 
-def _fitter(job: _Job, params: Params, grid: Grid) -> Fitter:
+def _fitter(job: _Job, fit: Mapping[str, Any], grid: Grid) -> Fitter:
+    params = params_of(fit["params"])
     local = local_model(params, grid, gradient=job.gradient, free=job.free)
-    return Fitter(local, params, job.sources[0].volume.spacing[0])
+    factors = factors_of(fit) if job.correct else None
+    return Fitter(local, params, job.sources[0].volume.spacing[0], factors)
 
 
 def _grid(told: Mapping[str, Any]) -> Grid:

@@ -80,7 +80,8 @@ def property_rows(fit: Fit) -> list[Row]:
                 ("resolution_10_90",),
                 found.resolution_10_90,
                 length,
-                "Distance over which a sharp edge rises from 10 % to 90 % in this image.",
+                "Distance over which a sharp edge rises from 10 % to 90 % in this image."
+                + (" Given, not fitted." if fit.known_blur else ""),
             )
         )
     if fit.mean_curvature is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -214,3 +216,43 @@ def test_noise_that_is_really_there():
     assert fit.scan is not None
     expected = np.asarray(sim.noise_correlation(length))[:2]
     np.testing.assert_allclose(fit.scan.noise_correlation, expected, atol=0.06)
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_a_known_blur_is_held(correct: bool):
+    body = BODIES["field"]()
+    volume = scanned(body, 1.4)
+    free = bimmjax.fit(volume, 2, correct=correct, intervals=False)
+    fit = bimmjax.fit(volume, 2, blur_std=1.4, correct=correct)
+    assert fit.converged
+    assert float(fit.params.blur_std) == pytest.approx(1.4, rel=1e-4)
+    assert float(fit.properties.resolution_10_90) == pytest.approx(2.5631 * 1.4, rel=1e-3)
+    area = body.truth.interface_areas
+    np.testing.assert_allclose(fit.properties.interface_areas, area, rtol=0.02 if correct else 0.05)
+    assert abs(free.params.blur_std - 1.4) > 5e-3
+    said = fit.to_dict()
+    assert said["known_blur"]
+    assert not free.known_blur
+    for table in ("confidence", "sampling"):
+        assert said[table]["blur_std"] is said[table]["resolution_10_90"] is None
+    if correct:
+        low, high = said["confidence"]["interface_areas"]["0-1"]
+        assert low < area[0] < high
+        assert said["announced"]["resolution_10_90"] is None
+    assert any("Given, not fitted" in row.meaning for row in property_rows(fit))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"blur_std": 0.0}, "blur_std: got 0.0, wants a number of voxels above 0"),
+        ({"blur_std": "1"}, "blur_std: got '1', wants a number of voxels above 0"),
+        ({"blur_std": float("nan")}, "blur_std: got nan, wants"),
+        ({"blur_std": 1.0, "phases": "auto"}, "wants bimm2d, a number of phases"),
+        ({"blur_std": 1.0, "model": "gmm"}, "blur_std: got 1.0 with gmm"),
+        ({"blur_std": 1.0, "method": "minibatch"}, "the histogram method"),
+    ],
+)
+def test_a_blur_that_cannot_be_held_is_refused(options: dict[str, Any], said: str):
+    with pytest.raises(bimmjax.InputError, match=said):
+        bimmjax.fit(np.random.default_rng(0).normal(size=(24, 24, 24)), **options)

@@ -239,6 +239,7 @@ def test_real_volumes_converge(shared_data: Path):
     [
         ({"phases": 0}, "phases: got 0, wants a whole number from 1 to 8"),
         ({"phases": 1.5}, "phases: got 1.5"),
+        ({"phases": "two"}, "phases: got .two., wants a whole number from 1 to 8, or .auto."),
         ({"model": "bimm3d"}, "model: got 'bimm3d', wants one of"),
         ({"method": "em"}, "method: got 'em'"),
         ({"gradient": "sobel"}, "gradient: got 'sobel'"),

@@ -88,7 +88,7 @@ def test_errors_agree_with_the_scatter_about_the_truth(monkeypatch: pytest.Monke
     one = stand_in(jax.random.key(100), params, blocks=(6, 6, 6), edge=24)
     grid = choose_grid(open_volume(one.image))
     local = local_model(params, grid, gradient="central_difference", free="all")
-    fitter = Fitter(local, params, 1.0, 108)
+    fitter = Fitter(local, params, 1.0, size=108)
     learnt = calibrate(fitter, params, grid, edge=24, spacing=1.0, seed=0)
     assert (learnt.blocks, learnt.edge) == (216, 24)
     assert 0 <= learnt.misplaced < 0.05
