@@ -20,6 +20,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# The numerics' second run is compiled as the command line compiles.
+if os.environ.get("JAX_ENABLE_X64"):
+    from bimmjax.cli._compiler import compile_sooner
+
+    compile_sooner()
+
 # Tests of numbers rather than of files and commands, by the first word of a folder or file name
 # (`tests/models/...`, `tests/test_models_gmm.py`); any other test asks for it by its marker.
 NUMERICS = frozenset(

@@ -21,10 +21,12 @@ def demo(
     a volume is simulated. Which of them it is will be told.
     """
     from bimmjax.cli._cache import keep_compiled_code
+    from bimmjax.cli._compiler import compile_sooner
     from bimmjax.cli._demo_volume import demo_volume
     from bimmjax.cli._run import Run, fit_and_report
     from bimmjax.volumes import Volume
 
+    compile_sooner()
     keep_compiled_code()
 
     def open_it() -> Volume:

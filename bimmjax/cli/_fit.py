@@ -99,6 +99,7 @@ def fit(
     Writes fit.json, four pictures and report.html to a folder that appears whole or not at all.
     """
     from bimmjax.cli._cache import keep_compiled_code
+    from bimmjax.cli._compiler import compile_sooner
     from bimmjax.cli._numbers import spacing_of
 
     wanted = phases_of(phases)
@@ -113,6 +114,7 @@ def fit(
     from bimmjax.cli._run import Run, fit_and_report
     from bimmjax.volumes import open_volume
 
+    compile_sooner()
     keep_compiled_code()
     fit_and_report(
         lambda: open_volume(volume, spacing=size, unit=unit, dataset=dataset, dtype=dtype),

@@ -184,9 +184,11 @@ def map_(
         _check_all_told(*told)
 
     from bimmjax.cli._cache import keep_compiled_code
+    from bimmjax.cli._compiler import compile_sooner
     from bimmjax.cli._devices import use_cores
     from bimmjax.cli._map_run import MapRun, map_and_report
 
+    compile_sooner()
     keep_compiled_code()
     use_cores(devices)
     map_and_report(

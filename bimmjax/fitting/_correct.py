@@ -108,14 +108,7 @@ def _bias(
 ) -> Bias:
     counts = np.zeros(fit.data.frequencies.size)
     for number, stand_in in enumerate(stand_ins):
-        keys = jax.random.split(jax.random.fold_in(key, number), draws)
-        arrays = stand_in.expected, stand_in.noise_std, stand_in.amplitude
-        # One by one, so that it compiles once.
-        for one in keys:
-            drawn = drawn_counts(
-                one[None], *(jnp.asarray(x, float) for x in arrays), stand_in.margin, fit.data
-            )
-            counts += np.asarray(drawn, float).sum(0)
+        counts += drawn_counts(jax.random.fold_in(key, number), draws, stand_in, fit.data).sum(0)
     frequencies = (counts / counts.sum()).reshape(fit.data.frequencies.shape)
     data = fit.data._replace(frequencies=jnp.asarray(frequencies, float))
     outcome = maximise(fit.outcome.theta, data, fit.prior, 1e-7, 60, fit.setting)

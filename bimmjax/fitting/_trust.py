@@ -17,7 +17,7 @@ from bimmjax.properties import Properties
 # Share of the value: a floor, a part that falls with the square of the size of features in blurs,
 # and a part of the correction (in logs). Fractions: of V(1 - V), with the fourth power of the size,
 # and of the correction itself.
-_AREA = 0.015, 0.85, 0.12
+_AREA = 0.0135, 0.77, 0.11
 _AREA_OF_MANY = 0.03, 1.0, 0.45
 # Of all area, where there are three phases or more: what comes out small may be none at all.
 _AREA_OF_NONE = 0.01

@@ -166,12 +166,7 @@ def known_errors(
     variance, shift = np.zeros(len(table)), np.zeros(len(table))
     for number, reference in enumerate(references):
         key = jax.random.fold_in(jax.random.key(seed), number)
-        arrays = reference.expected, reference.noise_std, reference.amplitude
-        keys = jax.random.split(key, _DRAWS)
-        drawn = drawn_counts(
-            keys, *(jnp.asarray(x, float) for x in arrays), reference.margin, fit.data
-        )
-        counts = np.asarray(drawn, float)
+        counts = drawn_counts(key, _DRAWS, reference, fit.data)
         size = counts[0].sum()
         variance += (counts @ table.T).var(0, ddof=1) / size / len(references)
         shift += _off(counts.mean(0) / size, order, reference, fit, params, spacing) / len(
@@ -220,30 +215,31 @@ def _off(
     return off
 
 
+def drawn_counts(key: Array, draws: int, reference: Reference, data: Binned) -> np.ndarray:
+    """Histograms (draws, bins) of a block of known truth, its noise drawn anew."""
+    arrays = reference.expected, reference.noise_std, reference.amplitude
+    block = [jnp.asarray(x, float) for x in arrays]
+    # One by one: any number of draws is compiled once.
+    keys = jax.random.split(key, draws)
+    return np.array([_drawn(one, *block, reference.margin, data) for one in keys], float)
+
+
 @jax.jit
-def drawn_counts(
-    keys: Array, expected: Array, noise_std: Array, amplitude: Array, margin: int, data: Binned
+def _drawn(
+    key: Array, expected: Array, noise_std: Array, amplitude: Array, margin: int, data: Binned
 ) -> Array:
-    """Histograms (draws, bins) of a block of known expected grey values, its noise drawn anew.
-
-    Voxels nearer than `margin` (1 at least) to a face are not counted.
-    """
+    """Voxels nearer than `margin` (1 at least) to a face are not counted."""
     inner = (slice(1, -1),) * 3
-    size = data.frequencies.size
-
-    def one(key: Array) -> Array:
-        white = jnp.fft.rfftn(jax.random.normal(key, expected.shape))
-        volume = expected + noise_std * jnp.fft.irfftn(white * amplitude, expected.shape)
-        step = data.rounding
-        # The scale starts at the edge of a bin, half a step below a grey level.
-        rounded = (jnp.floor(volume / jnp.where(step > 0, step, 1.0)) + 0.5) * step
-        volume = jnp.where(step > 0, rounded, volume)
-        bins = jnp.searchsorted(data.u_edges[1:-1], volume[inner].ravel(), side="right")
-        if data.frequencies.ndim == 2:
-            width = data.v_edges.size - 1
-            v = gradient_magnitude(volume).ravel() * (width / data.v_edges[-1])
-            bins = bins * width + jnp.minimum(v, width - 1).astype(jnp.int32)
-        counted = inside(expected.shape, margin)[inner].astype(jnp.int32)
-        return jnp.zeros(size, jnp.int32).at[bins].add(counted.ravel())
-
-    return jax.lax.map(one, keys)
+    white = jnp.fft.rfftn(jax.random.normal(key, expected.shape))
+    volume = expected + noise_std * jnp.fft.irfftn(white * amplitude, expected.shape)
+    step = data.rounding
+    # The scale starts at the edge of a bin, half a step below a grey level.
+    rounded = (jnp.floor(volume / jnp.where(step > 0, step, 1.0)) + 0.5) * step
+    volume = jnp.where(step > 0, rounded, volume)
+    bins = jnp.searchsorted(data.u_edges[1:-1], volume[inner].ravel(), side="right")
+    if data.frequencies.ndim == 2:
+        width = data.v_edges.size - 1
+        v = gradient_magnitude(volume).ravel() * (width / data.v_edges[-1])
+        bins = bins * width + jnp.minimum(v, width - 1).astype(jnp.int32)
+    counted = inside(expected.shape, margin)[inner].astype(jnp.int32)
+    return jnp.zeros(data.frequencies.size, jnp.int32).at[bins].add(counted.ravel())

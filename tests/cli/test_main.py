@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import bimmjax
 from bimmjax.cli._cache import cache_folder, keep_compiled_code
+from bimmjax.cli._compiler import compile_sooner
 from bimmjax.cli._fit import default_folder
 from bimmjax.cli._numbers import join_numbers, spacing_of
 
@@ -171,3 +174,25 @@ def test_a_cache_that_the_user_gave_to_jax_is_kept(monkeypatch: pytest.MonkeyPat
     assert given is not None  # the tests' own
     keep_compiled_code()
     assert jax.config.jax_compilation_cache_dir == given  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("before", "version", "after"),
+    [
+        (None, (0, 10, 2), "--xla_cpu_use_fusion_emitters=false"),
+        ("--a=1", (0, 10, 0), "--a=1 --xla_cpu_use_fusion_emitters=false"),
+        ("--xla_cpu_use_fusion_emitters=true", (0, 10, 2), "--xla_cpu_use_fusion_emitters=true"),
+        ("--a=1", (0, 12, 0), "--a=1"),  # not tried: XLA ends on flags that it does not know
+    ],
+)
+def test_the_compiler_is_told_once_and_only_where_it_listens(
+    before: str | None, version: tuple[int, ...], after: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jax, "__version_info__", version)
+    if before is None:
+        monkeypatch.delenv("XLA_FLAGS")
+    else:
+        monkeypatch.setenv("XLA_FLAGS", before)
+    for _ in range(2):
+        compile_sooner()
+        assert os.environ["XLA_FLAGS"] == after

@@ -112,8 +112,8 @@ def test_nothing_to_restore_is_refused():
 
 def test_features_too_small_are_refused():
     """What cannot be told of the area cannot be of anything: nothing is corrected."""
-    body = sim.field_body(KEY, CUBE, (0.4, 0.6), 3.0)
-    fit = bimmjax.fit(scanned(body, 2.2, 0.1), 2)
+    body = sim.field_body(KEY, CUBE, (0.4, 0.6), 2.3)
+    fit = bimmjax.fit(scanned(body, 2.0, 0.1), 2)
     said = fit.to_dict()
     assert said["properties"]["interface_areas"] == {"0-1": None}
     assert said["properties"]["mean_curvature"] == {"0-1": None}
