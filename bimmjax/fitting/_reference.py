@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft
 from scipy.ndimage import gaussian_filter
 
 from bimmjax.models import Params
@@ -86,9 +85,9 @@ def reference(block: np.ndarray, params: Params) -> Reference:
 def _unit_noise(covariance: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
     """Amplitude of the Fourier series of noise of unit variance; correlation one and two apart."""
     shape = covariance.shape
-    power = np.maximum(fft.rfftn(covariance.astype(np.float32)).real, 0.0)
+    power = np.maximum(np.fft.rfftn(covariance.astype(np.float32)).real, 0.0)
     power = power / np.mean(full_spectrum(power, shape))
-    covariance = fft.irfftn(power, shape)
+    covariance = np.fft.irfftn(power, shape, (0, 1, 2))
     lags = [(covariance[k, 0, 0] + covariance[0, k, 0] + covariance[0, 0, k]) / 3.0 for k in (1, 2)]
     return np.sqrt(power), (float(lags[0]), float(lags[1]))
 
@@ -113,7 +112,9 @@ def _autocovariance(residual: np.ndarray, flat: np.ndarray) -> np.ndarray:
 def _correlate(values: np.ndarray, shape: list[int]) -> np.ndarray:
     """Sums of products of values a lag apart, zero-padded to `shape`."""
     # Single precision is enough, and several times faster.
-    return fft.irfftn(np.abs(fft.rfftn(values.astype(np.float32), shape)) ** 2, shape)
+    axes = (0, 1, 2)
+    power = np.abs(np.fft.rfftn(values.astype(np.float32), shape, axes)) ** 2
+    return np.fft.irfftn(power, shape, axes)
 
 
 def _assumed(shape: tuple[int, ...], params: Params) -> np.ndarray:

@@ -229,6 +229,7 @@ def test_a_known_blur_is_held(correct: bool):
     assert float(fit.properties.resolution_10_90) == pytest.approx(2.5631 * 1.4, rel=1e-3)
     area = body.truth.interface_areas
     np.testing.assert_allclose(fit.properties.interface_areas, area, rtol=0.02 if correct else 0.05)
+    assert free.params.blur_std is not None
     assert abs(free.params.blur_std - 1.4) > 5e-3
     said = fit.to_dict()
     assert said["known_blur"]
