@@ -35,7 +35,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
         tables += [_by_blur(title, found), _by_body(title, found)]
     tables.append(_by_blur("all of them", records))
     tables.append(_by_size(records))
-    three = list(_three(edge, 6 if quick else 36))
+    three = list(_three(edge, 6 if quick else 48))
     tables.append(_by_pair(three))
     tables.append(_cost(edge))
     _picture(records, out / "areas.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 
 # A third less time to compile a fit on CPUs, and the fit itself is as fast. XLA ends a process that
 # gives it a flag it does not know: only versions that have been tried get it.
@@ -15,8 +16,12 @@ def compile_sooner() -> None:
 
     What the user has told XLA about it is left as it is.
     """
-    import jax
-
-    flags = os.environ.get("XLA_FLAGS", "")
-    if jax.__version_info__[:2] == _TRIED and "fusion_emitters" not in flags:
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    # Without a dash it is the name of a file that holds the flags.
+    ours = not flags or flags.startswith("-")
+    if ours and "fusion_emitters" not in flags and _version() == _TRIED:
         os.environ["XLA_FLAGS"] = f"{flags} {_SOONER}".strip()
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in version("jaxlib").split(".")[:2])

@@ -48,15 +48,7 @@ def fit(
     interface: Annotated[
         str, typer.Option(metavar="NAME", help="curved, or flat (the paper's): for bimm2d.")
     ] = "curved",
-    blur: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SIGMA",
-            help="Known blur of the scan (standard deviation, voxels), to be held instead of "
-            "fitted.",
-            show_default=False,
-        ),
-    ] = None,
+    blur: _options.Blur = None,
     spacing: _options.Spacing = None,
     unit: _options.Unit = None,
     dataset: _options.Dataset = None,

@@ -64,6 +64,7 @@ def map_(
             help="Take off the bias that thin or curved structures cause, as found on the whole."
         ),
     ] = True,
+    blur: _options.Blur = None,
     mask: Annotated[
         str | None,
         typer.Option(
@@ -166,6 +167,7 @@ def map_(
         "gradient": gradient,
         "interface": interface,
         "correct": correct,
+        "blur_std": blur,
         "mask": mask,
         "start": start,
         "errors": errors,

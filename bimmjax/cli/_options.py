@@ -26,6 +26,14 @@ Unit = Annotated[
     str | None,
     typer.Option(metavar="UNIT", help="Its unit: nm, um, mm.", show_default=False),
 ]
+Blur = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SIGMA",
+        help="Known blur of the scan (standard deviation, voxels), held instead of fitted.",
+        show_default=False,
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -43,6 +43,8 @@ def print_summary(fit: Fit, volume: Volume, out: Path) -> None:
     console.print(table)
     if fit.announced is not None:
         console.print(_corrected(fit))
+    elif fit.model == "bimm2d" and fit.phases > 1 and not fit.refusals:
+        console.print("The model's own values: no bias is taken off.")
     said = verdict(fit)
     # Where it is poor the warnings say why.
     words = "" if said.level == "poor" and fit.warnings else said.words
@@ -60,14 +62,16 @@ def _corrected(fit: Fit) -> str:
     """How far off the corrected areas may be, in a line."""
     assert fit.announced is not None
     areas = fit.to_dict()["properties"]["interface_areas"]
+    told = {p: e for p, e in fit.announced["interface_areas"].items() if e is not None}
     listed = ", ".join(
-        f"{pair} {100.0 * error / max(areas[pair], 1e-300):.2g} %"
-        for pair, error in fit.announced["interface_areas"].items()
-        if error is not None
+        # What may be off by all of itself may be nothing at all.
+        (f"{100.0 * error / areas[pair]:.2g} %" if error < areas[pair] else f"{error:.2g}")
+        + (f" ({pair})" if len(areas) > 1 else "")
+        for pair, error in told.items()
     )
     return (
-        "Shares, areas and resolution are corrected for the model's own bias; nine in ten such "
-        f"areas are within {listed} of the truth."
+        "Corrected for the model's own bias; of areas like these nine in ten are off by less than "
+        f"{listed}."
     )
 
 
@@ -78,5 +82,5 @@ def _two_scales(found: dict[str, Any], unit: str) -> str:
     area, width = found["interface_areas"]["0-1"], found["resolution_10_90"]
     return (
         f"By two scales: interface area [bold]{area:.4g}[/] 1/{unit}, resolution "
-        f"[bold]{width:.4g}[/] {unit}, mean curvature ⟨3S + 2K⟩ {found['curvature']:.3g} 1/{unit}²."
+        f"[bold]{width:.4g}[/] {unit}, curvature ⟨3S + 2K⟩ {found['curvature']:.3g} 1/{unit}²."
     )

@@ -23,6 +23,7 @@ from bimmjax.volumes import Volume, sample_blocks
 
 _BLOCKS = 2
 _EDGE = 66
+_CANDIDATES = 32
 _NINE_IN_TEN = 1.645
 _SAME = 1e-3
 _OUTLIERS = 6.0  # noise stds
@@ -36,6 +37,7 @@ _TOO_MANY = (
     "Nothing is corrected: the model's bias is found for two to four phases. Fractions, areas and "
     "resolution are the model's own."
 )
+_OWN = "Nothing is corrected: fractions and resolution are the model's own, bias and all."
 _NO_SURFACE = "no surface was found by which to tell the model's bias"
 _MOST_PHASES = 4
 _OF_BLUR = ("blur_std", "resolution_10_90")
@@ -68,6 +70,7 @@ def with_errors(
                 found = None if why else find_bias(best, kept, fit.seed)
                 if found is None:
                     fit = _refused(fit, dict.fromkeys(_pairs(fit), why or _NO_SURFACE))
+                    fit = replace(fit, warnings=(*fit.warnings, _OWN))
                 else:
                     fit, trusted = _corrected(fit, best, found)
                     found = None if trusted is None else found
@@ -130,7 +133,8 @@ def _corrected(fit: Fit, best: HistogramFit, found: Found) -> tuple[Fit, Trust |
     assert scan.correlation is not None
     trusted = trust(told, found, fit.params, float(scan.blur_std), fit.spacing[0])
     if len(trusted.refusals) == len(_pairs(fit)):
-        return _refused(fit, trusted.refusals), None
+        fit = _refused(fit, trusted.refusals)
+        return replace(fit, warnings=(*fit.warnings, _OWN)), None
     mended = replace(
         fit,
         properties=told,
@@ -183,12 +187,23 @@ def _announced(fit: Fit, trusted: Trust, bars: _Bars | None) -> dict[str, Any]:
                 pair: None if pair in held else x
                 for pair, x in zip(_pairs(fit), values, strict=True)
             }
+    if fit.mean_curvature is not None:
+        told["mean_curvature"] = {
+            pair: _curvature_error(x, trusted) if np.isfinite(x) else None
+            for pair, x in zip(_pairs(fit), fit.mean_curvature, strict=True)
+        }
     return told
 
 
 def _blocks(fit: HistogramFit, volume: Volume) -> list[np.ndarray]:
-    """A few blocks (z, y, x) of the volume in the units of the fit."""
+    """A few blocks (z, y, x) of the volume in the units of the fit, without gaps if there are."""
     blocks = sample_blocks(volume, _BLOCKS, _EDGE)
+    if not all(np.isfinite(block).all() for block in blocks):
+        # Round fields of view: the middle, then wherever else there is something.
+        middle = [slice(max(n - _EDGE, 0) // 2, (n + min(n, _EDGE)) // 2) for n in volume.shape]
+        others = [volume.read(*middle), *sample_blocks(volume, _CANDIDATES, _EDGE)]
+        whole = [block for block in others if np.isfinite(block).all()]
+        blocks = whole[: len(blocks)] or blocks
     return [(block.astype(float) - fit.scale.origin) / fit.scale.unit for block in blocks]
 
 
@@ -233,7 +248,8 @@ def _error_bars(
         mended = np.zeros(values.size, bool)
         for name, part in _places(order):
             if name in trusted.values:
-                gain[part] = trusted.values[name] / values[part]
+                if name != "volume_fractions":  # whose correction is a difference
+                    gain[part] = trusted.values[name] / values[part]
                 values[part], left[part] = trusted.values[name], trusted.left[name]
                 mended[part] = True
         # What is left of a bias is as often of one sign as of the other.
@@ -245,20 +261,29 @@ def _error_bars(
         for name, reasons in fit.refusals.items():
             table[name].update(dict.fromkeys(reasons))
         if fit.params.interface_tilt is not None:
-            table["mean_curvature"] = _curvatures(table["interface_tilt"], fit)
+            table["mean_curvature"] = _curvatures(table["interface_tilt"], fit, trusted)
         if fit.known_blur:
             table |= dict.fromkeys(_OF_BLUR)
     return _Bars(both[0], both[1], errors)
 
 
-def _curvatures(tilts: dict[str, Any], fit: Fit) -> dict[str, Any]:
-    """Intervals of mean curvatures from those of the tilts."""
+def _curvatures(tilts: dict[str, Any], fit: Fit, trusted: Trust | None) -> dict[str, Any]:
+    """Intervals of mean curvatures: those of the tilts, and what they are known to miss."""
     length = 2.0 * float(np.asarray(fit.params.blur_std)) * fit.spacing[0]
-    told = np.isfinite(np.asarray(fit.mean_curvature))
-    return {
-        pair: [end / length for end in ends] if known and ends is not None else None
-        for (pair, ends), known in zip(tilts.items(), told, strict=True)
-    }
+    found = {}
+    for (pair, ends), value in zip(tilts.items(), np.asarray(fit.mean_curvature), strict=True):
+        found[pair] = None
+        if np.isfinite(value) and ends is not None:
+            noise = 0.5 * (ends[1] - ends[0]) / length
+            half = float(np.hypot(noise, _curvature_error(value, trusted)))
+            found[pair] = [float(value) - half, float(value) + half]
+    return found
+
+
+def _curvature_error(value: float, trusted: Trust | None) -> float:
+    """Nine in ten are off by less; 0 where the bias was not looked for."""
+    share, rest = (0.0, 0.0) if trusted is None else trusted.curvature
+    return share * abs(float(value)) + rest
 
 
 def _places(order: list[Quantity]) -> list[tuple[str, slice]]:

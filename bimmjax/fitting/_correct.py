@@ -22,7 +22,10 @@ from bimmjax.fitting._uncertainty import drawn_counts
 from bimmjax.models import Params
 from bimmjax.properties import Properties, properties
 
-_DRAWS = 1, 2  # by round
+# Draws by round; of small blocks more, so that their noise does not become the bias's.
+_DRAWS = 1, 2
+_VOXELS = 250_000
+_MOST_DRAWS = 24
 # A restored body of two phases has lost some of the curvature that it stands for: on bodies of
 # known area this much of the bias was missed.
 _MISSED = 0.2
@@ -83,7 +86,9 @@ def find_bias(fit: HistogramFit, blocks: list[np.ndarray], seed: int) -> Found |
             for r, b in zip(rough, blocks, strict=True)
         ]
         key = jax.random.fold_in(jax.random.key(seed), number)
-        bias = _bias(fit, put_in, stand_ins, key, _DRAWS[number])
+        few = _VOXELS / sum(stand_in.counted for stand_in in stand_ins)
+        draws = max(_DRAWS[number], min(round(_DRAWS[number] * few), _MOST_DRAWS))
+        bias = _bias(fit, put_in, stand_ins, key, draws)
         if not all(np.all(np.isfinite(x)) for x in bias):
             return None
         before = 0.0 if found is None else found.bias.log_areas
@@ -113,6 +118,8 @@ def _bias(
     data = fit.data._replace(frequencies=jnp.asarray(frequencies, float))
     outcome = maximise(fit.outcome.theta, data, fit.prior, 1e-7, 60, fit.setting)
     found = physical(outcome.theta)
+    # A fit that did not come to rest tells no bias: not a number is refused by who asked.
+    at_rest = 1.0 if bool(outcome.converged) else np.nan
     told = jax.tree.map(lambda x: np.asarray(x, float), properties(found))
     found = jax.tree.map(lambda x: np.asarray(x, float), found)
     weights = np.array([stand_in.counted for stand_in in stand_ins], float)
@@ -127,12 +134,11 @@ def _bias(
     if not touching.any():
         touching = np.ones_like(touching)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # What is not finite is refused by who asked.
         return Bias(
             intensities=missed * (found.intensities - put_in.intensities),
             log_noise=np.log(found.noise_std / put_in.noise_std),
             correlation=float(found.correlation - correlation),
-            log_blur=missed * float(np.log(found.blur_std / put_in.blur_std)),
+            log_blur=at_rest * missed * float(np.log(found.blur_std / put_in.blur_std)),
             volume_fractions=missed * (told.volume_fractions - fractions),
             log_areas=missed * np.where(touching, np.log(told.interface_areas / areas), 0.0),
         )

@@ -17,7 +17,13 @@ from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax._core.clock import timed
 from bimmjax.fitting import _minibatch
 from bimmjax.fitting._believe import with_errors
-from bimmjax.fitting._histogram_fit import HistogramFit, fit_histogram, optimum_at, physical
+from bimmjax.fitting._histogram_fit import (
+    HistogramFit,
+    blur_of_the_data,
+    fit_histogram,
+    optimum_at,
+    physical,
+)
 from bimmjax.fitting._result import CONVERGED, FAILED, NOT_CONVERGED, Fit
 from bimmjax.fitting._two_scales import refused
 from bimmjax.fitting._two_scales import two_scales as measure_two_scales
@@ -33,6 +39,7 @@ MAX_PHASES = 8
 _AUTO_PHASES = 5
 _FEWEST_LEVELS = 4
 _ISOTROPY = 1e-3
+_LIKE = 0.03
 
 # Compiled, because op by op its first call would compile each operation alone.
 _properties = jax.jit(physical_properties)
@@ -147,8 +154,7 @@ def fit(
     if phases != "auto":
         whole_number("phases", phases, 1, MAX_PHASES)
     if blur_std is not None:
-        if not isinstance(blur_std, Real) or not 0.0 < float(blur_std) < np.inf:
-            raise InputError(f"blur_std: got {blur_std!r}, wants a number of voxels above 0")
+        check_blur("blur_std", blur_std)
         if model != "bimm2d" or phases in (1, "auto") or method != "histogram":
             raise InputError(
                 f"blur_std: got {blur_std} with {model}, phases={phases} and the {method} method; "
@@ -199,10 +205,26 @@ def fit(
         bic=bic,
         known_blur=blur_std is not None,
     )
+    if blur_std is not None and (own := blur_of_the_data(best)) is not None:
+        found = replace(found, warnings=(*found.warnings, *_unlike(found, blur_std, own)))
     # A descent on random voxels scatters by itself: neither errors nor bias would know of it.
     if method == "histogram" and found.code != FAILED and (correct or intervals):
         found = with_errors(found, best, opened, correct=correct, intervals=intervals)
     return _with_two_scales(found, opened) if two_scales else found
+
+
+def _unlike(fit: Fit, given: float, own: float) -> list[str]:
+    """What to say of a known blur that the data do not confirm."""
+    shares, areas = (np.asarray(x, float) for x in fit.properties[:2])
+    touching = max(float(areas.sum()) * fit.spacing[0] * given, 1e-9)
+    size = 2.0 * (1.0 - float(np.sum(shares**2))) / touching
+    # Curvature passes for blur, the more so the smaller features are.
+    if abs(np.log(own / given)) < _LIKE + 1.0 / max(size, 1e-3) ** 2:
+        return []
+    return [
+        f"The blur is given as {given:.3g} voxels; by themselves the data would put it at about "
+        f"{own:.3g}."
+    ]
 
 
 def _with_two_scales(fit: Fit, volume: Volume) -> Fit:
@@ -266,6 +288,13 @@ def described(
         bic=bic,
         known_blur=known_blur,
     )
+
+
+def check_blur(name: str, value: Any) -> None:
+    """Refuse what is no blur."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0.0 < float(value) < np.inf:
+        raise InputError(f"{name}: got {value!r}, wants a number of voxels above 0")
 
 
 def check_cubic(volume: Volume, model: str) -> None:

@@ -11,6 +11,7 @@ from jax import Array
 
 from bimmjax import models
 from bimmjax._core.quadrature import points_needed
+from bimmjax.fitting._flat import flatten
 from bimmjax.fitting._scale import Scale, binned, coarse, scale_of, weak_prior
 from bimmjax.fitting._scoring import (
     Binned,
@@ -97,6 +98,20 @@ def optimum_at(fit: HistogramFit, params: Params) -> HistogramFit:
     loss, probability = assess(theta, fit.data, fit.prior, fit.setting)
     outcome = fit.outcome._replace(theta=theta, loss=loss, converged=jnp.isfinite(loss))
     return fit._replace(outcome=outcome, probability=probability)
+
+
+def blur_of_the_data(fit: HistogramFit) -> float | None:
+    """Where a blur that is held would go, voxels, by one Newton step; None if that says nothing."""
+    theta = fit.outcome.theta
+    marked = jax.tree.map(np.zeros_like, theta)._replace(log_blur_std=np.ones(()))
+    at = int(np.argmax(flatten(marked)))
+    held = float(fit.prior.precision[at])
+    pull = held * float(flatten(theta)[at] - fit.prior.mean[at])
+    information = np.asarray(fit.outcome.information, float).copy()
+    information[at, at] -= held
+    step = np.linalg.lstsq(information, pull * np.eye(len(information))[at], rcond=1e-6)[0][at]
+    value = float(np.exp(float(fit.prior.mean[at]) + np.clip(step, -3.0, 3.0)))
+    return value if np.isfinite(value) else None
 
 
 def _polish(

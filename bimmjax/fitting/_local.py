@@ -105,11 +105,13 @@ class Local(NamedTuple):
     join: int
 
 
-def local_model(params: Params, grid: Grid, *, gradient: str, free: str) -> Local:
+def local_model(
+    params: Params, grid: Grid, *, gradient: str, free: str, known_blur: bool = False
+) -> Local:
     """What fits of blocks need, from a global fit (grey values), on bins as coarse as it allows.
 
     grid : bins of the volume's joint histogram. free : a key of `FREE`, what may differ from
-    block to block.
+    block to block. known_blur : the blur may not, whatever `free` says.
     """
     scale = Scale(float(grid.u_edges[0]), float(grid.u_edges[-1] - grid.u_edges[0]))
     inside = jax.tree.map(lambda x: jnp.asarray(x, float), scale.into(params))
@@ -123,13 +125,14 @@ def local_model(params: Params, grid: Grid, *, gradient: str, free: str) -> Loca
     contrast = float(inside.intensities[-1] - inside.intensities[0])
     widths.intensities[0] *= contrast
     widths.intensities[1:] *= contrast / np.diff(np.asarray(inside.intensities, float))
-    moving = _each(theta, lambda name, value: np.full(np.shape(value), name in FREE[free]))
+    names = set(FREE[free]) - ({"log_blur_std"} if known_blur else set())
+    moving = _each(theta, lambda name, value: np.full(np.shape(value), name in names))
     still = tuple(np.flatnonzero(flatten(moving)).tolist())
     setting = Setting(
         "bimm2d",
         gradient,
         _nodes(inside, float(data.rounding), gradient),
-        None if free == "all" else still,
+        None if len(names) == len(WIDTHS) else still,
         patience=_PATIENCE,
     )
     plan = Plan(jnp.asarray(flatten(theta)), jnp.asarray(flatten(widths), float), data)

@@ -131,8 +131,8 @@ class Fit:
         """Mean of H = (κ₁ + κ₂)/2 over each interface, 1/length, (P,); None if it is flat by law.
 
         Positive where the darker phase is convex; NaN where the interface is hardly there or
-        refused, or the tilt is at its bound. It is what the tilt says of how the voxels lie on
-        either side of an interface.
+        refused, the tilt is at its bound, or there are more than two phases. It is what the tilt
+        says of how the voxels lie on either side of an interface.
         """
         # Not the corrected blur: the tilt is per distance in blurs as they were fitted.
         tilt, blur = self.params.interface_tilt, self.params.blur_std
@@ -142,7 +142,8 @@ class Fit:
         pairs = phase_pairs(self.phases)
         told = np.asarray([f"{i}-{j}" not in held for i, j in pairs])
         told &= np.asarray(self.params.interface_weights) > _HARDLY_THERE
-        told &= np.abs(tilt) < 0.95 * TILT_BOUNDS[1]
+        # Of several phases triple lines tilt it as well: on bodies of three it had a wrong sign.
+        told &= (np.abs(tilt) < 0.95 * TILT_BOUNDS[1]) & (self.phases == 2)
         return np.where(told, np.asarray(tilt / (2.0 * blur * self.spacing[0])), np.nan)
 
     @property

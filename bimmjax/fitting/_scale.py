@@ -24,7 +24,7 @@ _HALFWIDTH_PRECISION = 3e-4
 _CURVED_HALFWIDTH = 2.5
 _CURVED_HALFWIDTH_PRECISION = 1e-2
 _CURVATURE_PRECISION = 3e-4
-# Of the log of a blur that is known: no likelihood per voxel moves it.
+# Of the log of a blur that is known: a likelihood per voxel moves it by a thousandth at most.
 _KNOWN_PRECISION = 1e4
 
 

@@ -23,6 +23,14 @@ _AREA_OF_MANY = 0.03, 1.0, 0.45
 _AREA_OF_NONE = 0.01
 _BLUR = 0.008, 0.32, 0.5
 _FRACTION = 0.0004, 1.2, 1.0
+# Of two phases: where one is thin in blurs and all interface its grey value is hardly told, and so
+# neither are fractions (share of the smaller) nor blur. In full where nothing of it lies outside.
+_THIN = 0.05
+_THIN_IN_BLURS = 3.0
+_THIN_FRACTION = 0.5
+_THIN_BLUR = 0.2
+# Share of the curvature, and a part that falls with the square of the size, in 1/blur.
+_CURVATURE = 0.2, 0.6
 # Of these errors, whose tails are heavier than normal ones, 95 in a hundred are below so many times
 # what nine in ten are below.
 _TO_INTERVAL = 1.1
@@ -42,6 +50,8 @@ class Trust(NamedTuple):
     """Absolute errors that nine in ten stay below, noise apart."""
     refusals: dict[str, str]
     """Why an area is not told, by pair."""
+    curvature: tuple[float, float]
+    """What a mean curvature may be off: share of it, and 1/length."""
 
     @property
     def left(self) -> dict[str, np.ndarray]:
@@ -78,10 +88,15 @@ def trust(told: Properties, found: Found, params: Params, blur_std: float, spaci
     share = expected(_AREA_OF_MANY if many else _AREA, size, bias.log_areas)
     largest = _LARGEST_OF_MANY if many else _LARGEST_AREA_ERROR
     fraction = 0.25 * room * (_FRACTION[0] + _FRACTION[1] / sizes**4)
+    thin = 0.0
+    if not many and 2.0 * fractions.min() < _THIN_IN_BLURS * areas.sum() * spacing * blur_std:
+        thin = float(np.clip(1.0 - _inside(params, fractions).min() / _THIN, 0.0, 1.0))
+    fraction = fraction + _THIN_FRACTION * thin * fractions.min()
     announced = {
         "volume_fractions": fraction + _FRACTION[2] * np.abs(bias.volume_fractions),
         "interface_areas": share * areas + (_AREA_OF_NONE * areas.sum() if many else 0.0),
-        "resolution_10_90": expected(_BLUR, size.max(), np.atleast_1d(bias.log_blur)) * width,
+        "resolution_10_90": width
+        * (expected(_BLUR, size.max(), np.atleast_1d(bias.log_blur)) + _THIN_BLUR * thin),
     }
     values = {name: np.atleast_1d(getattr(told, name)) for name in announced}
     refusals = _films(params, fractions)
@@ -96,7 +111,8 @@ def trust(told: Properties, found: Found, params: Params, blur_std: float, spaci
             why = f"on stand-ins for this volume the model's value is off by {gain:+.0f} %"
         if why is not None:
             refusals.setdefault(f"{i}-{j}", why)
-    return Trust(values, announced, refusals)
+    curvature = _CURVATURE[0], _CURVATURE[1] / float(size.max()) ** 2 / (blur_std * spacing)
+    return Trust(values, announced, refusals, curvature)
 
 
 def _films(params: Params, fractions: np.ndarray) -> dict[str, str]:
@@ -105,7 +121,7 @@ def _films(params: Params, fractions: np.ndarray) -> dict[str, str]:
     A film of a phase between two others looks like a wider interface of these two, and fits as
     well; on nested bodies areas were then wrong by half of the whole.
     """
-    inside = np.asarray(params.interior_weights) / np.maximum(fractions, 1e-6)
+    inside = _inside(params, fractions)
     worst = int(np.argmin(inside))
     if fractions.size < 3 or inside[worst] >= _LEAST_INSIDE:
         return {}
@@ -114,3 +130,8 @@ def _films(params: Params, fractions: np.ndarray) -> dict[str, str]:
         "and films of it cannot be told from interfaces of the others"
     )
     return {f"{i}-{j}": why for i, j in phase_pairs(fractions.size)}
+
+
+def _inside(params: Params, fractions: np.ndarray) -> np.ndarray:
+    """Share of each phase that lies outside the interface regions."""
+    return np.asarray(params.interior_weights) / np.maximum(fractions, 1e-6)

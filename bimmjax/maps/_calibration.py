@@ -13,6 +13,7 @@ with three numbers for each quantity: it is through interfaces that blocks leak.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import jax
@@ -71,12 +72,21 @@ UNCALIBRATED = Calibration({}, 0.0, 0, 0)
 
 
 def calibrate(
-    fitter: Fitter, params: Params, grid: Grid, *, edge: int, spacing: float, seed: int
+    fitter: Fitter,
+    params: Params,
+    grid: Grid,
+    *,
+    edge: int,
+    spacing: float,
+    seed: int,
+    unbiased: Collection[str] = (),
 ) -> Calibration:
     """Fit the blocks of a stand-in as those of the volume, and compare with its truth.
 
     params : the global fit, grey values. edge : of the volume's blocks, voxels; larger ones than
-    64 are calibrated at 64, which errs on the safe side.
+    64 are calibrated at 64, which errs on the safe side. unbiased : columns whose bias is taken
+    off elsewhere: that of the stand-in, which is another, is none of their scatter. The fitter
+    itself corrects nothing.
     """
     edge = min(edge, _LARGEST_EDGE)
     along = int(np.clip(np.cbrt(min(_BLOCKS, _VOXELS / edge**3)), 3, 16))
@@ -92,8 +102,10 @@ def calibrate(
         if name in values:
             good = found.converged & np.isfinite(values[name]) & np.isfinite(errors[name])
             if good.sum() >= _FEWEST:
-                squares = (values[name] - right)[good] ** 2
-                terms[name] = _explain(squares, _terms(errors[name], area)[good])
+                off = (values[name] - right)[good]
+                if name in unbiased:
+                    off = off - off.mean()
+                terms[name] = _explain(off**2, _terms(errors[name], area)[good])
     at_rest = found.misplaced[found.converged]
     misplaced = float(np.quantile(at_rest, 0.999)) if at_rest.size else 0.0
     return Calibration(terms, misplaced, along**3, edge)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bimmjax.fitting._local import BlockFits, Local, fit_blocks
 from bimmjax.fitting._quantities import flat_quantities, layout
 from bimmjax.fitting._scoring import Setting
-from bimmjax.maps._correction import multiply
+from bimmjax.maps._correction import corrected
 from bimmjax.models import Params, from_unconstrained, phase_pairs, to_unconstrained
 
 # Blocks fitted side by side on an accelerator; a CPU does best with one at a time per device,
@@ -41,7 +41,7 @@ class Fitter:
     spacing : float
         Edge of a voxel.
     factors : mapping, optional
-        By which columns are to be multiplied (`factors_of`).
+        That take the bias off columns (`Correction`).
     size : int, optional
         Histograms of a batch. Every batch is padded to it, so that one compiled code serves all
         and a block's numbers do not depend on its company.
@@ -52,6 +52,7 @@ class Fitter:
         local: Local,
         params: Params,
         spacing: float,
+        *,
         factors: Mapping[str, float] | None = None,
         size: int | None = None,
     ) -> None:
@@ -124,8 +125,7 @@ class Fitter:
             origin = self.local.scale.origin if name.startswith("intensity_") else 0.0
             values[name] = origin + unit * found.values[:, at].astype(float)
             errors[name] = unit * found.errors[:, at].astype(float)
-        multiply(values, errors, self._factors)
-        return values, errors
+        return corrected(values, errors, self._factors)
 
     def starts(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Flat parameters (n, p) from columns (n,); rows that are not finite start as usual."""

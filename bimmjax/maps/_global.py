@@ -43,6 +43,8 @@ def fit_sample(
     noise: str,
     interface: str,
     correct: bool,
+    blur_std: float | None,
+    seed: int,
     start: Params | None = None,
 ) -> Fit:
     """BIMM-2D fitted to blocks spread over the volume: all of it up to 2²⁴ voxels.
@@ -66,9 +68,18 @@ def fit_sample(
             noise=noise,
             interface=interface,
             start=start,
+            blur_std=blur_std,
         )
     seconds = {"histogram": counting.total, "compile": fitting.compiling, "fit": fitting.total}
-    fit = described(best, histogram, source.volume, noise=noise, seconds=seconds)
+    fit = described(
+        best,
+        histogram,
+        source.volume,
+        noise=noise,
+        seconds=seconds,
+        seed=seed,
+        known_blur=blur_std is not None,
+    )
     if not correct or fit.code == FAILED:
         return fit
     return with_errors(fit, best, _with_gaps(source), correct=True, intervals=False)

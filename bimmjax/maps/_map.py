@@ -11,13 +11,13 @@ import numpy as np
 
 from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.fitting import Fit
-from bimmjax.fitting._fit import MAX_PHASES
+from bimmjax.fitting._fit import MAX_PHASES, check_blur
 from bimmjax.fitting._local import FREE, BlockFits, local_model
 from bimmjax.fitting._result import params_of
 from bimmjax.fitting._verdict import POOR_FIT
 from bimmjax.maps._calibration import UNCALIBRATED, Calibration, calibrate
 from bimmjax.maps._columns import all_columns
-from bimmjax.maps._correction import factors_of
+from bimmjax.maps._correction import NO_CORRECTION, Correction, correction_of, with_what_is_left
 from bimmjax.maps._counting import UnitCounts, window_counts
 from bimmjax.maps._fitting import Fitter
 from bimmjax.maps._flags import UNUSABLE, Flag
@@ -29,6 +29,7 @@ from bimmjax.maps._source import Source, open_source
 from bimmjax.maps._start import read_start
 from bimmjax.maps._store import MapStore
 from bimmjax.maps._windows import Unit, Windows, windows_of
+from bimmjax.models import phase_pairs
 from bimmjax.volumes import Grid
 
 _LEAST_SHARE = 0.5
@@ -53,6 +54,7 @@ def map_fits(
     gradient: Literal["central_difference", "plain"] = "central_difference",
     interface: Literal["curved", "flat"] = "curved",
     correct: bool = True,
+    blur_std: float | None = None,
     mask: Any = None,
     start: Fit | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     errors: bool = True,
@@ -94,8 +96,12 @@ def map_fits(
         As for `fit`.
     correct : bool
         Take the model's bias off fractions, areas and resolution of the blocks, as it was found
-        on stand-ins for the whole (see `fit`): by the same share in all blocks. An area that is
-        refused for the whole stays the model's own.
+        on stand-ins for the whole (see `fit`): by the same share in all blocks, and in all
+        volumes of a series as in its first. An area that is refused for the whole stays the
+        model's own.
+    blur_std : float, optional
+        Standard deviation of the scan's blur in voxels, where it is known: it is held in all
+        blocks. So is that of a fit given as `start` which held it.
     mask : volume or list of volumes, optional
         Of the shape of the volume; only voxels where it, and their six neighbours where it, are
         not 0 count.
@@ -165,6 +171,10 @@ def map_fits(
         noise = "per_phase" if np.ndim(params_of(given["params"]).noise_std) else "shared"
         gradient = given.get("gradient", gradient)
         choice("gradient", gradient, ("central_difference", "plain"))
+    if blur_std is not None:
+        check_blur("blur_std", blur_std)
+        if given is not None:
+            raise InputError(f"blur_std: got {blur_std} with start, wants one of the two")
     windows = windows_of(first, block, stride)
     identity = {
         "volume": [told_by(source.raw) for source in sources],
@@ -179,7 +189,10 @@ def map_fits(
         "correct": correct,
         "errors": errors,
         "times": moments,
-        "start": None if given is None else digest([given["params"], factors_of(given)]),
+        "blur_std": blur_std,
+        "start": None
+        if given is None
+        else digest([given["params"], correction_of(given) if correct else NO_CORRECTION]),
         "spacing": list(first.spacing),
         "unit": first.unit,
         "fill_missing": fill_missing,
@@ -194,6 +207,7 @@ def map_fits(
         gradient,
         interface,
         correct,
+        blur_std,
         errors,
         seed,
         given,
@@ -215,6 +229,7 @@ class _Job:
     gradient: str
     interface: str
     correct: bool
+    blur_std: float | None
     errors: bool
     seed: int
     given: Mapping[str, Any] | None
@@ -225,8 +240,12 @@ class _Job:
         return len(self.sources) > 1
 
     @property
+    def blur_known(self) -> bool:
+        return self.blur_std is not None or bool((self.given or {}).get("known_blur"))
+
+    @property
     def blur_free(self) -> bool:
-        return "log_blur_std" in FREE[self.free]
+        return "log_blur_std" in FREE[self.free] and not self.blur_known
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +255,7 @@ class _Setup:
     grid: Grid
     fitter: Fitter
     calibration: Calibration
+    left: Mapping[str, float]
 
 
 def _open_all(
@@ -380,8 +400,10 @@ def _kept(job: _Job, setups: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:
-    grid = _grid(told["grid"])
-    return _Setup(grid, _fitter(job, told["global_fit"], grid), _calibration(told["calibration"]))
+    grid, correction = _grid(told["grid"]), Correction(**told["correction"])
+    fitter = _fitter(job, told["global_fit"], grid, correction)
+    left = correction.left if job.errors else {}
+    return _Setup(grid, fitter, _calibration(told["calibration"]), left)
 
 
 def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> dict[str, Any]:
@@ -399,6 +421,8 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
             noise=job.noise,
             interface=job.interface,
             correct=job.correct,
+            blur_std=job.blur_std,
+            seed=job.seed,
             start=None if before is None else params_of(before["global_fit"]["params"]),
         ).to_dict()
     params = params_of(fit["params"])
@@ -407,18 +431,26 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
             f"volume: got {source.volume.name}, whose fit as a whole fails; wants more voxels, or "
             "another number of phases"
         )
+    # One for all volumes of a series: steps between them must not come from the correction.
+    correction = correction_of(fit) if job.correct else NO_CORRECTION
+    if before is not None:
+        correction = Correction(**before["correction"])
+    elif job.correct and (own := _own_areas(job, correction)):
+        fit["warnings"] = [*fit.get("warnings", []), own]
     calibration = UNCALIBRATED
     if job.errors:
         calibration = calibrate(
-            _fitter(job, fit, grid),
+            _fitter(job, fit, grid, NO_CORRECTION),
             params,
             grid,
             edge=round(float(np.cbrt(np.prod(job.windows.block)))),
             spacing=source.volume.spacing[0],
             seed=job.seed,
+            unbiased=correction.factors,
         )
     return {
         "global_fit": fit,
+        "correction": correction._asdict(),
         "grid": {
             "u_edges": grid.u_edges.tolist(),
             "v_edges": grid.v_edges.tolist(),
@@ -430,11 +462,24 @@ def _prepare(job: _Job, before: Mapping[str, Any] | None, time_index: int) -> di
     }
 
 
-def _fitter(job: _Job, fit: Mapping[str, Any], grid: Grid) -> Fitter:
+def _own_areas(job: _Job, correction: Correction) -> str | None:
+    """Which areas of the maps are not corrected, in words."""
+    pairs = [f"{i}-{j}" for i, j in phase_pairs(job.phases)]
+    own = [pair for pair in pairs if f"interface_area_{pair}" not in correction.factors]
+    if not own:
+        return None
+    return (
+        f"Maps of the area {', '.join(own)} hold the model's own values, whose bias is not known."
+    )
+
+
+def _fitter(job: _Job, fit: Mapping[str, Any], grid: Grid, correction: Correction) -> Fitter:
     params = params_of(fit["params"])
-    local = local_model(params, grid, gradient=job.gradient, free=job.free)
-    factors = factors_of(fit) if job.correct else None
-    return Fitter(local, params, job.sources[0].volume.spacing[0], factors)
+    local = local_model(
+        params, grid, gradient=job.gradient, free=job.free, known_blur=job.blur_known
+    )
+    spacing = job.sources[0].volume.spacing[0]
+    return Fitter(local, params, spacing, factors=correction.factors)
 
 
 def _grid(told: Mapping[str, Any]) -> Grid:
@@ -465,6 +510,7 @@ def _columns(
     """All columns of a unit, in its shape."""
     values, errors = setup.fitter.columns(fits)
     errors = setup.calibration.errors(values, errors, setup.fitter.widths)
+    errors = with_what_is_left(values, errors, setup.left)
     voxels = counts.counts.sum((1, 2), dtype=np.int64)
     empty = (voxels < _LEAST_SHARE * counts.possible) | (voxels < _LEAST_VOXELS)
     finite = np.all([np.isfinite(x) for x in (*values.values(), *errors.values())], axis=0)

@@ -151,7 +151,8 @@ def parameter_rows(fit: Fit) -> list[Row]:
                 ("blur_std",),
                 params.blur_std,
                 "voxels",
-                "σ_b: standard deviation of the Gaussian that blurs the edges.",
+                "σ_b: standard deviation of the Gaussian that blurs the edges."
+                + (" Given, not fitted." if fit.known_blur else ""),
             )
         )
     if params.interface_halfwidth is not None:
@@ -243,8 +244,10 @@ def _row(
         if times == 100.0:
             off = f"{100.0 * error:.2g} points"
         else:
-            off = f"{100.0 * error / max(float(value), 1e-300):.2g} % of it"
-        meaning = f"{meaning} Corrected; nine in ten such values are within {off} of the truth."
+            size = abs(float(value))
+            off = f"{100.0 * error / size:.2g} %" if error < size else f"{error:.2g} {unit}"
+        nine = "Nine" if place[0] == "mean_curvature" else "Corrected; nine"
+        meaning = f"{meaning} {nine} in ten such values are off by less than {off}."
     told = rounded(float(value) * times, *both)
     confidence, sampling = told.intervals
     full = f"{power(told.exponent)} {unit}".strip()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import bimmjax
+from bimmjax.cli import _compiler
 from bimmjax.cli._cache import cache_folder, keep_compiled_code
 from bimmjax.cli._compiler import compile_sooner
 from bimmjax.cli._fit import default_folder
@@ -168,7 +169,6 @@ def test_the_cache_folder_follows_the_platform(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_cache_that_the_user_gave_to_jax_is_kept(monkeypatch: pytest.MonkeyPatch):
-    import jax
 
     given = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     assert given is not None  # the tests' own
@@ -182,13 +182,14 @@ def test_a_cache_that_the_user_gave_to_jax_is_kept(monkeypatch: pytest.MonkeyPat
         (None, (0, 10, 2), "--xla_cpu_use_fusion_emitters=false"),
         ("--a=1", (0, 10, 0), "--a=1 --xla_cpu_use_fusion_emitters=false"),
         ("--xla_cpu_use_fusion_emitters=true", (0, 10, 2), "--xla_cpu_use_fusion_emitters=true"),
+        ("flags.txt", (0, 10, 2), "flags.txt"),  # a file's name
         ("--a=1", (0, 12, 0), "--a=1"),  # not tried: XLA ends on flags that it does not know
     ],
 )
 def test_the_compiler_is_told_once_and_only_where_it_listens(
     before: str | None, version: tuple[int, ...], after: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(jax, "__version_info__", version)
+    monkeypatch.setattr(_compiler, "version", lambda _: ".".join(map(str, version)))
     if before is None:
         monkeypatch.delenv("XLA_FLAGS")
     else:

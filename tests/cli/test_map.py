@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -307,6 +307,15 @@ def test_interrupted_with_overwrite(tiff: Path, run: Run, monkeypatch: pytest.Mo
     assert "the same command without --overwrite goes on\n" in ended.error
 
 
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Python's own handler; in the background of a shell there is none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_that_python_drops_is_heeded():
     with heeding_ctrl_c() as check:
         check()
