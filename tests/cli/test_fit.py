@@ -228,3 +228,21 @@ def test_a_cache_that_cannot_be_written_does_not_matter(
     finally:
         jax.config.update("jax_compilation_cache_dir", given)
     assert tuple(ended) == (0, "", "")
+
+
+def test_a_known_blur_by_the_command_line(tiff: Path, run: Run, here: Path):
+    assert run("fit", tiff, "--blur", "1.1", "--out", "held", "--quiet").status == 0
+    found = _strict((here / "held" / "fit.json").read_text("utf-8"))
+    assert found["known_blur"]
+    assert found["params"]["blur_std"] == pytest.approx(1.1, rel=1e-3)
+    assert found["confidence"]["blur_std"] is None
+    assert "Given, not fitted." in (here / "held" / "report.html").read_text("utf-8")
+    ended = run("fit", tiff, "--blur", "-1", "--out", "bad")
+    assert ended.status == 2
+    assert ended.error == "bimmjax: error: blur_std: got -1.0, wants a number of voxels above 0\n"
+    assert not (here / "bad").exists()
+
+
+def test_the_models_own_values_are_labelled(tiff: Path, run: Run, here: Path):
+    ended = run("fit", tiff, "--no-correct", "--no-intervals", "--no-pictures")
+    assert "The model's own values: no bias is taken off." in ended.out

@@ -138,6 +138,8 @@ def test_three_phases():
     body = sim.contest_body(KEY, CUBE, 3, 6.0)
     fit = bimmjax.fit(scanned(body, 1.3, 0.04, 3), 3, intervals=False)
     assert fit.refusals == {}
+    assert fit.mean_curvature is not None
+    assert np.all(np.isnan(fit.mean_curvature))
     np.testing.assert_allclose(fit.properties.interface_areas, body.truth.interface_areas, rtol=0.1)
     np.testing.assert_allclose(fit.properties.volume_fractions, body.truth.fractions, atol=0.006)
 
@@ -243,9 +245,41 @@ def test_a_known_blur_is_held(correct: bool):
     assert any("Given, not fitted" in row.meaning for row in property_rows(fit))
 
 
+@pytest.mark.parametrize(("blur_std", "warned"), [(1.2, True), (1.4, False), (1.8, True)])
+def test_a_blur_that_does_not_suit_is_named(blur_std: float, warned: bool):
+    volume = scanned(BODIES["field"](), 1.4)
+    fit = bimmjax.fit(volume, 2, blur_std=blur_std, correct=False, intervals=False)
+    assert any(f"given as {blur_std:.3g} voxels" in text for text in fit.warnings) == warned
+
+
+def test_of_thin_sheets_fractions_are_announced_as_hardly_known():
+    body = sim.sheet_body(CUBE, 2.5, (5, 2, 1))
+    fit = bimmjax.fit(scanned(body, 1.5, 0.06), 2)
+    off = abs(fit.properties.volume_fractions[0] - body.truth.fractions[0])
+    assert off > 0.03
+    assert fit.announced is not None
+    assert off < fit.announced["volume_fractions"][0]
+    low, high = fit.to_dict()["confidence"]["mean_curvature"]["0-1"]
+    assert high - low > 0.05
+
+
+def test_small_volumes_are_not_corrected_by_their_noise():
+    """Of a small block the noise is drawn many times, or it would be that of the correction."""
+    body = sim.field_body(KEY, (28, 28, 28), (0.4, 0.6), 4.0)
+    seen = sim.body_image(body, (0.0, 1.0), 1.0)
+    found = []
+    for seed in range(5):
+        noisy = sim.add_noise(jax.random.key(seed), seen, 0.1)
+        fit = bimmjax.fit(np.pad(np.asarray(noisy), 1, mode="wrap"), 2, intervals=False)
+        assert fit.uncorrected is not None
+        found.append(float(fit.properties.interface_areas[0] / fit.uncorrected.interface_areas[0]))
+    assert np.std(found) < 0.04
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"blur_std": True}, "blur_std: got True, wants a number of voxels above 0"),
         ({"blur_std": 0.0}, "blur_std: got 0.0, wants a number of voxels above 0"),
         ({"blur_std": "1"}, "blur_std: got '1', wants a number of voxels above 0"),
         ({"blur_std": float("nan")}, "blur_std: got nan, wants"),

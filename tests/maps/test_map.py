@@ -90,8 +90,7 @@ def test_every_block_is_near_its_own_truth(made: Made, plain: Maps):
 
 def test_the_bias_of_the_whole_is_taken_off_its_blocks():
     body = sim.sphere_body(jax.random.key(3), (96,) * 3, (6.0, 9.0), 0.3, overlap=False)
-    seen = sim.add_noise(jax.random.key(4), sim.body_image(body, (0.0, 1.0), 1.4), 0.05)
-    volume = np.pad(np.asarray(seen), 1, mode="wrap")
+    volume = scan_of(body, 1.4)
     maps = {c: map_fits(volume, block=49, errors=False, correct=c) for c in (True, False)}
     area, share = body.truth.interface_areas[0], body.truth.fractions[0]
     off = {c: float(m["interface_area_0-1"].mean() / area - 1.0) for c, m in maps.items()}
@@ -105,6 +104,56 @@ def test_the_bias_of_the_whole_is_taken_off_its_blocks():
     np.testing.assert_array_equal(again["interface_area_0-1"], maps[True]["interface_area_0-1"])
     own = map_fits(volume, block=49, errors=False, start=given, correct=False)
     np.testing.assert_array_equal(own["interface_area_0-1"], maps[False]["interface_area_0-1"])
+
+
+def scan_of(body: sim.Body, blur_std: float, noise_std: float = 0.05) -> np.ndarray:
+    seen = sim.add_noise(jax.random.key(4), sim.body_image(body, (0.0, 1.0), blur_std), noise_std)
+    return np.pad(np.asarray(seen), 1, mode="wrap")
+
+
+def test_a_known_blur_is_held_in_all_blocks():
+    body = sim.sphere_body(jax.random.key(3), (80,) * 3, (6.0, 9.0), 0.3, overlap=False)
+    volume = scan_of(body, 1.4)
+    start = bimmjax.fit(volume, 2, blur_std=1.4, intervals=False)
+    given = map_fits(volume, block=41, errors=False, start=start)
+    own = map_fits(volume, block=41, errors=False, blur_std=1.4)
+    for maps in (given, own):
+        np.testing.assert_allclose(maps["blur_std"], 1.4, rtol=1e-3)
+        np.testing.assert_allclose(maps["resolution_10_90"], 2.5631 * 1.4, rtol=1e-3)
+        assert np.isnan(maps["blur_std_stderr"]).all()
+        assert not maps.flagged(Flag.BLUR_UNTOLD).any()
+        off = maps["interface_area_0-1"].mean() / body.truth.interface_areas[0] - 1.0
+        assert abs(off) < 0.02
+    with pytest.raises(InputError, match=r"blur_std: got 1\.4 with start, wants one of the two"):
+        map_fits(volume, block=41, start=start, blur_std=1.4)
+    with pytest.raises(InputError, match="blur_std: got True, wants a number of voxels"):
+        map_fits(volume, block=41, blur_std=True)
+
+
+def test_what_is_refused_is_told_and_a_series_has_one_correction():
+    large = sim.field_body(jax.random.key(5), (72,) * 3, (0.4, 0.6), 5.0)
+    small = sim.field_body(jax.random.key(6), (72,) * 3, (0.4, 0.6), 2.3)
+    series = [scan_of(large, 2.0, 0.08), scan_of(small, 2.0, 0.08)]
+    maps = map_fits(series, block=37, errors=False)
+    plain = map_fits(series, block=37, errors=False, correct=False)
+    assert maps.attributes["global_fit"][1]["refusals"]
+    ratio = maps["interface_area_0-1"] / plain["interface_area_0-1"]
+    assert ratio[0].min() > 1.02
+    np.testing.assert_allclose(ratio, ratio[0, 0, 0, 0], rtol=0.02)  # starts differ
+    alone = map_fits(series[1], block=37, errors=False)
+    told = alone.attributes["global_fit"]["warnings"]
+    assert any("Maps of the area 0-1 hold the model's own values" in text for text in told)
+
+
+def test_a_round_field_of_view_is_corrected():
+    body = sim.field_body(jax.random.key(5), (100,) * 3, (0.4, 0.6), 5.0)
+    volume = scan_of(body, 1.4, 0.08)
+    _, y, x = np.indices(volume.shape) - 50.5
+    mask = (y**2 + x**2 < 50**2).astype(np.uint8)
+    maps = map_fits(volume, block=51, errors=False, mask=mask)
+    assert maps.attributes["global_fit"]["corrected"]
+    gaps = np.where(mask != 0, volume, np.nan)
+    assert bimmjax.fit(gaps, 2, ignore_nan=True, intervals=False).scan is not None
 
 
 def test_flags_where_they_belong_and_nowhere_else(made: Made, fit: bimmjax.Fit, tmp_path: Path):
