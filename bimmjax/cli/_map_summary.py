@@ -56,6 +56,7 @@ def map_summary(maps: Maps, command: str) -> dict[str, Any]:
                 for flag, meaning in MEANING.items()
             },
             "global_fit": maps.attributes.get("global_fit"),
+            "correction": maps.attributes.get("correction"),
         }
     )
 

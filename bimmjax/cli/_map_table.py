@@ -59,7 +59,7 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         )
     for warning in _of_the_whole(maps):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
-    for line in (_left_over(view), _speed(maps)):
+    for line in (_corrected(maps), _left_over(view), _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"
@@ -86,6 +86,17 @@ def _of_the_whole(maps: Maps) -> list[str]:
     told = maps.attributes.get("global_fit", [])
     fits = told if isinstance(told, list) else [told]
     return list(dict.fromkeys(text for fit in fits for text in fit.get("warnings", [])))
+
+
+def _corrected(maps: Maps) -> str:
+    """By how much areas and resolution are corrected, in a line."""
+    factors = (maps.attributes.get("correction") or {}).get("factors", {})
+    listed = ", ".join(
+        f"{name.replace('interface_', '').replace('_', ' ')} × {factor:.3f}"
+        for name, factor in factors.items()
+        if name.startswith("interface_area")
+    )
+    return f"Corrected in all blocks by the bias of the whole: {listed}." if listed else ""
 
 
 def _facts(view: View) -> str:

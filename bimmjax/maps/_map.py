@@ -396,7 +396,11 @@ def _kept(job: _Job, setups: list[dict[str, Any]]) -> dict[str, Any]:
     """What the store keeps of the preparations so far."""
     fits = [setup["global_fit"] for setup in setups]
     named = {f"setup_{t}": setup for t, setup in enumerate(setups)}
-    return {**named, "global_fit": fits if job.series else fits[0]}
+    return {
+        **named,
+        "global_fit": fits if job.series else fits[0],
+        "correction": setups[0]["correction"],
+    }
 
 
 def _read_setup(job: _Job, told: Mapping[str, Any]) -> _Setup:

@@ -423,3 +423,14 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch):
         lines.update("Fitting blocks", done, 4000, "fits")
     lines.finish()
     assert said == ["Fitting blocks: 600 of 4,000, 5 fits per second, 0:11:20 left"]
+
+
+def test_the_correction_is_told(tiff: Path, run: Run, here: Path):
+    ended = run("map", tiff, "--block", "23", "--no-errors", "--no-pictures", "--out", "told.zarr")
+    assert ended.status == 0
+    found = json.loads((here / "told.zarr" / "map.json").read_text("utf-8"))
+    factor = found["correction"]["factors"]["interface_area_0-1"]
+    assert f"the whole: area 0-1 × {factor:.3f}." in ended.out
+    ended = run("map", tiff, "--block", "23", "--no-errors", "--no-pictures", "--out", "o.zarr",
+                "--no-correct")  # fmt: skip
+    assert "bias of the whole" not in ended.out
