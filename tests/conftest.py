@@ -20,8 +20,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# The numerics' second run is compiled as the command line compiles.
-if os.environ.get("JAX_ENABLE_X64"):
+# Compiled as the command line compiles, which takes less time; the numerics' second run, with x64,
+# as Python by itself does.
+if not os.environ.get("JAX_ENABLE_X64"):
     from bimmjax.cli._compiler import compile_sooner
 
     compile_sooner()
