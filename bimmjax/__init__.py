@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from bimmjax import fitting, maps, models, properties, sim, volumes
+    from bimmjax import descriptors, fitting, maps, models, properties, sim, volumes
     from bimmjax._core.checks import InputError
+    from bimmjax.descriptors import Description, Scores, describe, evaluate
     from bimmjax.fitting import Fit, fit
     from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "InputError": "bimmjax._core.checks",
+    "Description": "bimmjax.descriptors",
+    "Scores": "bimmjax.descriptors",
+    "describe": "bimmjax.descriptors",
+    "evaluate": "bimmjax.descriptors",
     "Fit": "bimmjax.fitting",
     "fit": "bimmjax.fitting",
     "Maps": "bimmjax.maps",
@@ -30,16 +35,21 @@ _HOME = {
     "convert": "bimmjax.volumes",
     "open_volume": "bimmjax.volumes",
 }
-_SUBPACKAGES = ("fitting", "maps", "models", "properties", "sim", "volumes")
+_SUBPACKAGES = ("descriptors", "fitting", "maps", "models", "properties", "sim", "volumes")
 
 __all__ = [
+    "Description",
     "Fit",
     "InputError",
     "Maps",
     "Params",
+    "Scores",
     "Volume",
     "__version__",
     "convert",
+    "describe",
+    "descriptors",
+    "evaluate",
     "fit",
     "fitting",
     "map_fits",

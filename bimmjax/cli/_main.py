@@ -15,6 +15,8 @@ from bimmjax import __version__
 from bimmjax._core.checks import InputError
 from bimmjax.cli._convert import convert
 from bimmjax.cli._demo import demo
+from bimmjax.cli._describe import describe
+from bimmjax.cli._evaluate import evaluate
 from bimmjax.cli._fit import fit
 from bimmjax.cli._info import info
 from bimmjax.cli._interrupted import Interrupted
@@ -60,6 +62,12 @@ app.command(
     "map",
     epilog="Example: bimmjax map scan.zarr --phases 2 --block 64 --stride 32 --out maps.zarr",
 )(map_)
+app.command("describe", epilog="Example: bimmjax describe labels.tif --spacing 0.65 --unit um")(
+    describe
+)
+app.command("evaluate", epilog="Example: bimmjax evaluate labels.zarr truth.tif --solid 1")(
+    evaluate
+)
 app.command("info", epilog="Example: bimmjax info scan.h5::/entry/data")(info)
 app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spacing 10 --unit nm")(
     convert

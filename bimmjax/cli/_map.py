@@ -65,14 +65,7 @@ def map_(
         ),
     ] = True,
     blur: _options.Blur = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Volume of the same shape: only voxels where it is not 0 count.",
-            show_default=False,
-        ),
-    ] = None,
+    mask: _options.Mask = None,
     start: Annotated[
         str | None,
         typer.Option(

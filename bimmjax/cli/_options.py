@@ -34,6 +34,14 @@ Blur = Annotated[
         show_default=False,
     ),
 ]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Volume of the same shape: only voxels where it is not 0 count.",
+        show_default=False,
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -1,5 +1,7 @@
-"""Pictures of volumes, fits and maps: matplotlib figures, made without any global state."""
+"""Pictures of volumes, fits, maps and labels: matplotlib figures, made without any global state."""
 
+from bimmjax.plot._correlations import confusion as confusion
+from bimmjax.plot._correlations import correlations as correlations
 from bimmjax.plot._edge import edge as edge
 from bimmjax.plot._intensity import intensity as intensity
 from bimmjax.plot._joint import joint as joint

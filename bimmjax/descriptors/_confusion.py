@@ -1,0 +1,259 @@
+"""Labels against the truth: everything from one streamed confusion matrix."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import InputError, whole_number
+from bimmjax.descriptors._labels import open_labels, open_mask
+from bimmjax.volumes import Volume, open_volume, stream
+
+_MOST_CLASSES = 256
+# Of a block.
+_VOXELS = 2**23
+
+
+class Scores(NamedTuple):
+    """How well labels agree with the truth; shares between 0 and 1, by class (N,) or over all.
+
+    Means over classes ("macro") leave out classes that are in neither; such a class scores 1. One
+    that is only in the truth, or only in the labels, scores 0. "Micro" means, of all voxels
+    alike, are all equal to `accuracy`.
+    """
+
+    support: np.ndarray
+    """Voxels of the truth, int64."""
+    accuracy: float
+    accuracy_by_class: np.ndarray
+    """Of the question whether a voxel is of this class."""
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    """Also called Dice."""
+    iou: np.ndarray
+    """Also called Jaccard index."""
+    confusion: np.ndarray
+    """(N, N) int64: rows are the truth, columns the labels."""
+
+    @property
+    def present(self) -> np.ndarray:
+        """(N,) bool: classes in the truth or in the labels."""
+        return (self.confusion.sum(0) + self.confusion.sum(1)) > 0
+
+    def macro(self, name: str) -> float:
+        """Mean of a score over the classes that are present."""
+        return float(np.mean(getattr(self, name)[self.present]))
+
+    @property
+    def misplaced(self) -> float:
+        """MP, %: voxels with a wrong label."""
+        return 100.0 * (1.0 - self.accuracy)
+
+    def misplaced_of(self, solid: int) -> float:
+        """MGP, %: voxels of a phase (gold, in the source) that have another label."""
+        return 100.0 * (1.0 - float(self.recall[solid]))
+
+    def normalised(self, by: str) -> np.ndarray:
+        """The confusion matrix over the voxels of the "truth", of the "labels", or of "all"."""
+        totals = {
+            "truth": self.confusion.sum(1, keepdims=True),
+            "labels": self.confusion.sum(0, keepdims=True),
+            "all": self.confusion.sum(keepdims=True),
+        }
+        if by not in totals:
+            raise InputError(f"by: got {by!r}, wants truth, labels or all")
+        return self.confusion / np.maximum(totals[by], 1)
+
+    def to_dict(self, solid: int | None = None) -> dict[str, Any]:
+        """The content of `evaluate.json`; `solid` is the phase of MGP, the last one by default."""
+        solid = len(self.support) - 1 if solid is None else solid
+        by_class = ("accuracy_by_class", "precision", "recall", "f1", "iou")
+        return {
+            "mp": self.misplaced,
+            "mgp": self.misplaced_of(solid),
+            "solid": solid,
+            "accuracy": self.accuracy,
+            "dice": self.f1.tolist(),
+            "mean_dice": self.macro("f1"),
+            "mean_iou": self.macro("iou"),
+            **{name: getattr(self, name).tolist() for name in by_class},
+            "macro": {name: self.macro(name) for name in by_class},
+            "micro": dict.fromkeys(("precision", "recall", "f1"), self.accuracy),
+            "support": self.support.tolist(),
+            "confusion": self.confusion.tolist(),
+            "confusion_shares": {
+                by: self.normalised(by).tolist() for by in ("truth", "labels", "all")
+            },
+        }
+
+
+def evaluate(labels: Any, truth: Any, *, classes: int | None = None, mask: Any = None) -> Scores:
+    """How well labels agree with the truth: all scores, from one streamed pass.
+
+    Parameters and errors as for `confusion_matrix`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.array([[[0, 0, 1, 1]]])
+    >>> evaluate(np.array([[[0, 1, 1, 1]]]), truth).misplaced
+    25.0
+    """
+    return scores(confusion_matrix(truth, labels, classes, mask=mask))
+
+
+def confusion_matrix(
+    truth: Any, labels: Any, classes: int | None = None, *, mask: Any = None
+) -> np.ndarray:
+    """Voxels (N, N) int64 by their true class (rows) and by their label (columns).
+
+    Parameters
+    ----------
+    truth, labels : path, array or Volume
+        (z, y, x) of whole numbers from 0 on, of one shape. Streamed.
+    classes : int, optional
+        Number of classes, N; by default the largest label or class, plus one.
+    mask : volume, optional
+        Only voxels where it is not 0 count.
+
+    Raises
+    ------
+    InputError
+        Not whole numbers, negative or beyond `classes`, or volumes of different shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.array([[[0, 0, 1, 1]]])
+    >>> confusion_matrix(truth, np.array([[[0, 1, 1, 1]]])).tolist()
+    [[1, 1], [0, 2]]
+    """
+    right, told = open_labels(truth, "truth"), open_labels(labels)
+    if right.shape != told.shape:
+        raise InputError(f"labels: got shape {told.shape}, wants that of the truth {right.shape}")
+    size = _MOST_CLASSES if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
+    covered = open_mask(mask, told)
+    counts = np.zeros(size * size, np.int64)
+    shape = _block(told)
+    masks = repeat(None) if covered is None else stream(covered, shape, halo=0)
+    both = zip(stream(right, shape, halo=0), stream(told, shape, halo=0), strict=True)
+    for (one, other), kept in zip(both, masks, strict=False):
+        a, b = _checked("truth", one.data, size), _checked("labels", other.data, size)
+        pairs = a * size + b
+        if kept is not None:
+            pairs = pairs[kept.data != 0]
+        counts += np.bincount(pairs.ravel(), minlength=size * size)
+    matrix = counts.reshape(size, size)
+    if classes is not None:
+        return matrix
+    held = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    return matrix[: held[-1] + 1, : held[-1] + 1] if held.size else matrix[:1, :1]
+
+
+def scores(confusion: np.ndarray) -> Scores:
+    """All scores of a confusion matrix (N, N): rows are the truth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = scores(np.array([[90, 10], [0, 100]]))
+    >>> found.accuracy, found.iou.tolist(), round(found.misplaced_of(0), 9)
+    (0.95, [0.9, 0.9090909090909091], 10.0)
+    """
+    matrix = np.asarray(confusion)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (matrix < 0).any():
+        raise InputError(f"confusion: got shape {matrix.shape}, wants counts (N, N)")
+    hit = np.diag(matrix).astype(float)
+    true, told = matrix.sum(1), matrix.sum(0)
+    total = max(int(matrix.sum()), 1)
+    absent = true + told == 0
+
+    def share(of: np.ndarray) -> np.ndarray:
+        return np.where(absent, 1.0, hit / np.maximum(of, 1))
+
+    return Scores(
+        support=true.astype(np.int64),
+        accuracy=float(hit.sum() / total),
+        accuracy_by_class=1.0 - (true + told - 2.0 * hit) / total,
+        precision=share(told),
+        recall=share(true),
+        f1=share(0.5 * (true + told)),
+        iou=share(true + told - hit),
+        confusion=matrix.astype(np.int64),
+    )
+
+
+def zero_order(support: np.ndarray) -> np.ndarray:
+    """Confusion matrix of a classifier that calls every voxel what most of them are (ZeroOC).
+
+    support : (N,) voxels of each class.
+
+    >>> import numpy as np
+    >>> scores(zero_order(np.array([81, 17, 2]))).iou.tolist()
+    [0.81, 0.0, 0.0]
+    """
+    matrix = np.zeros((len(support), len(support)), np.int64)
+    matrix[:, int(np.argmax(support))] = support
+    return matrix
+
+
+def bin_wise_zero_order(counts: np.ndarray) -> np.ndarray:
+    """Confusion matrix of the best classifier that sees a voxel's grey value alone (Bin-ZeroOC).
+
+    counts : (bins, N) voxels of each class by grey value (`counts_by_grey_value`). Source: Modular
+    U-Net paper, appendix D.
+
+    >>> import numpy as np
+    >>> bin_wise_zero_order(np.array([[9, 1], [2, 8]])).tolist()
+    [[9, 2], [1, 8]]
+    """
+    classes = counts.shape[1]
+    chosen = np.argmax(counts, 1)
+    return np.stack([counts[chosen == k].sum(0) for k in range(classes)], 1).astype(np.int64)
+
+
+def counts_by_grey_value(volume: Any, truth: Any, classes: int, *, bins: int = 256) -> np.ndarray:
+    """Voxels (bins, N) of each class by grey value.
+
+    Integers of up to 16 bits by value, anything else in `bins` equal steps from the least to the
+    largest. Streamed; twice, where the range has to be found first.
+    """
+    grey, right = open_volume(volume), open_labels(truth, "truth")
+    if right.shape != grey.shape:
+        raise InputError(f"truth: got shape {right.shape}, wants that of the volume {grey.shape}")
+    shape = _block(grey)
+    by_value = grey.dtype.kind in "iu" and grey.dtype.itemsize <= 2
+    if by_value:
+        limits = np.iinfo(grey.dtype)
+        low, size = float(limits.min), 2 ** (8 * grey.dtype.itemsize)
+        width = 1.0
+    else:
+        ends = [(np.nanmin(b.data), np.nanmax(b.data)) for b in stream(grey, shape, halo=0)]
+        low, high = float(min(a for a, _ in ends)), float(max(b for _, b in ends))
+        size, width = bins, max((high - low) / bins, 1e-300)
+    counts = np.zeros(size * classes, np.int64)
+    for block, labels in zip(
+        stream(grey, shape, halo=0), stream(right, shape, halo=0), strict=True
+    ):
+        known = np.isfinite(block.data)
+        at = np.clip((block.data[known] - low) // width, 0, size - 1).astype(np.int64)
+        what = _checked("truth", labels.data, classes)[known]
+        counts += np.bincount(at * classes + what, minlength=counts.size)
+    return counts.reshape(size, classes)
+
+
+def _block(volume: Volume) -> list[int]:
+    z, y, x = volume.shape
+    return [max(min(_VOXELS // (y * x), z), 1), y, x]
+
+
+def _checked(name: str, data: np.ndarray, classes: int) -> np.ndarray:
+    low, high = int(data.min()), int(data.max())
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"{name}: got labels from {low} to {high}, wants 0 to {classes - 1}, one per phase"
+        )
+    return data.astype(np.int64)

@@ -1,0 +1,62 @@
+"""Labelled volumes: whole numbers, read in slabs, one phase at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.volumes import Volume, open_volume, stream
+
+AXES = ("z", "y", "x")
+# Voxels of a slab; a thin slab of a huge volume may exceed it.
+_SLAB = 2**26
+
+
+def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
+    """Anything `open_volume` takes, of whole numbers.
+
+    Raises
+    ------
+    InputError
+        Labels of another dtype than integers or bool.
+    """
+    volume = open_volume(labels, **options)
+    if volume.dtype.kind not in "iu":
+        raise InputError(f"{name}: got dtype {volume.dtype}, wants whole numbers, one per phase")
+    return volume
+
+
+def open_mask(mask: Any, volume: Volume) -> Volume | None:
+    """A volume of the shape of another: what is not 0 counts."""
+    if mask is None:
+        return None
+    opened = open_volume(mask)
+    if opened.shape != volume.shape:
+        raise InputError(f"mask: got shape {opened.shape}, wants that of the labels {volume.shape}")
+    return opened
+
+
+def axis_number(axis: str) -> int:
+    """0, 1, 2 for z, y, x."""
+    if axis not in AXES:
+        raise InputError(f"axis: got {axis!r}, wants one of {', '.join(AXES)}")
+    return AXES.index(axis)
+
+
+def slabs(
+    volume: Volume, mask: Volume | None, along: int
+) -> Generator[tuple[np.ndarray, np.ndarray | None], None, None]:
+    """Slabs that cut the volume across one axis and go through it along the others.
+
+    Each with what the mask says of it, None without a mask.
+    """
+    others = volume.voxels // volume.shape[along]
+    chunk = max(volume.chunks[along], 1)
+    thick = max(_SLAB // (chunk * others), 1) * chunk
+    shape = [thick if k == along else n for k, n in enumerate(volume.shape)]
+    masks = None if mask is None else stream(mask, shape, halo=0, threads=1, ahead=0)
+    for block in stream(volume, shape, halo=0, threads=1, ahead=0):
+        yield block.data, None if masks is None else next(masks).data != 0

@@ -1,0 +1,109 @@
+"""Areas of bodies whose area is known."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from bimmjax import InputError, sim
+from bimmjax.descriptors import _crofton, _marching, crofton_areas, marching_cubes_areas
+from bimmjax.descriptors._crofton import DIRECTIONS, direction_shares
+
+
+def ball(radius: float, shape: tuple[int, int, int], at=None, steps=(1.0, 1.0, 1.0)):
+    centre = [(n - 1) / 2 for n in shape] if at is None else at
+    axes = [
+        ((np.arange(n) - c) * h).reshape([-1 if k == axis else 1 for k in range(3)])
+        for axis, (n, c, h) in enumerate(zip(shape, centre, steps, strict=True))
+    ]
+    return (axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2 < radius**2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("radius", [10.0, 12.7, 17.0, 25.0])
+def test_balls(radius: float):
+    shape = (int(2 * radius) + 7,) * 3
+    random = np.random.default_rng(int(radius))
+    found = []
+    for _ in range(4):
+        centre = (np.array(shape) - 1) / 2 + random.uniform(-0.5, 0.5, 3)
+        found.append(crofton_areas(ball(radius, shape, centre), 2)[0] * np.prod(shape))
+    assert np.mean(found) / (4 * np.pi * radius**2) == pytest.approx(1.0, abs=0.005)
+
+
+def test_voxels_need_not_be_cubic():
+    steps = (2.0, 1.0, 1.5)
+    labels = ball(30.0, (36, 70, 48), steps=steps)
+    area = crofton_areas(labels, 2, spacing=steps)[0] * labels.size * np.prod(steps)
+    assert area / (4 * np.pi * 30**2) == pytest.approx(1.0, abs=0.01)
+    cubes = marching_cubes_areas(labels, 2, spacing=steps)[0] * labels.size * np.prod(steps)
+    assert 1.03 < cubes / (4 * np.pi * 30**2) < 1.15
+
+
+def test_directions_share_the_sphere():
+    shares = direction_shares(np.array(DIRECTIONS, float))
+    assert shares.sum() == pytest.approx(1.0)
+    # Of the neighbours across faces, edges and corners, as published for cubic lattices.
+    np.testing.assert_allclose(
+        shares[[0, 3, 9]], 2 * np.array([0.045778, 0.036981, 0.035196]), rtol=1e-4
+    )
+
+
+def test_what_goes_on_beyond_the_faces_counts_as_what_does_not():
+    body = sim.field_body(jax.random.key(0), (64, 64, 64), (0.4, 0.6), 6.0)
+    labels = np.asarray(body.shares[1] > 0.5)
+    truth = body.truth.interface_areas[0]
+    parts = [
+        labels[z:][:32][:, y:][:, :32][:, :, x:][:, :, :32]
+        for z in (0, 32)
+        for y in (0, 32)
+        for x in (0, 32)
+    ]
+    areas = [crofton_areas(part.astype(np.uint8), 2)[0] for part in parts]
+    assert np.mean(areas) / truth == pytest.approx(1.0, abs=0.015)
+    cubes = [marching_cubes_areas(part.astype(np.uint8), 2)[0] for part in parts]
+    assert np.mean(cubes) / truth == pytest.approx(1.085, abs=0.025)
+
+
+def test_three_phases_by_pair():
+    shape = (64, 64, 64)
+    labels = ball(26.0, shape) + ball(16.0, shape)
+    truth = 4 * np.pi * np.array([26.0**2, 0.0, 16.0**2]) / labels.size
+    np.testing.assert_allclose(crofton_areas(labels, 3), truth, rtol=0.006)
+    cubes = marching_cubes_areas(labels, 3)
+    np.testing.assert_allclose(cubes, 1.09 * truth, rtol=0.01, atol=1e-9)
+    np.testing.assert_allclose(crofton_areas(labels, 4)[[0, 1, 3]], truth, rtol=0.006)
+
+
+def test_slabs_blocks_and_masks(monkeypatch: pytest.MonkeyPatch):
+    labels = np.random.default_rng(0).integers(0, 3, (11, 9, 10))
+    mask = np.random.default_rng(1).random(labels.shape) > 0.2
+    whole = (
+        crofton_areas(labels, 3),
+        crofton_areas(labels, 3, mask=mask),
+        marching_cubes_areas(labels, 3),
+    )
+    monkeypatch.setattr(_crofton, "_SLAB", 300)
+    monkeypatch.setattr(_marching, "_BLOCK", 4)
+    parts = (
+        crofton_areas(labels, 3),
+        crofton_areas(labels, 3, mask=mask),
+        marching_cubes_areas(labels, 3),
+    )
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    everything = np.ones(labels.shape, bool)
+    np.testing.assert_allclose(crofton_areas(labels, 3, mask=everything), whole[0])
+
+
+def test_limits():
+    uniform = np.zeros((5, 6, 7), np.uint8)
+    assert crofton_areas(uniform, 2).tolist() == [0.0] == marching_cubes_areas(uniform, 2).tolist()
+    assert crofton_areas(uniform, 1).shape == (0,)
+    thin = np.zeros((1, 8, 8), np.uint8)
+    thin[:, :, 4:] = 1
+    assert np.isfinite(crofton_areas(thin, 2)).all()
+    with pytest.raises(InputError, match="labels: got dtype float64"):
+        crofton_areas(np.zeros((4, 4, 4)), 2)
+    with pytest.raises(InputError, match="phases: got 0"):
+        crofton_areas(uniform, 0)
