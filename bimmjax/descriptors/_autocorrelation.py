@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import fft
+from scipy import fft as _fft
 from scipy.ndimage import map_coordinates
 
 from bimmjax._core.checks import whole_number
 from bimmjax.descriptors._labels import axis_number, open_labels, open_mask
 from bimmjax.volumes import Volume, stream
+
+# Their types are those of a dispatcher.
+fft: Any = _fft
 
 # Edge of the blocks that the radial correlation takes one by one.
 _EDGE = 256

@@ -57,7 +57,8 @@ def components(labels: Any, phase: int = 1, *, neighbours: int = 6) -> Component
         raise InputError(f"labels: got {volume.voxels} voxels, wants less than {_MOST_VOXELS}")
     everything = (slice(None),) * 3
     inside = volume.read(*everything) == phase
-    parts, count = label(inside, generate_binary_structure(3, _NEIGHBOURS[neighbours]))
+    found: Any = label(inside, generate_binary_structure(3, _NEIGHBOURS[neighbours]))
+    parts, count = found
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     total = max(int(sizes.sum()), 1)
     percolates, connected = {}, {}

@@ -227,22 +227,33 @@ def counts_by_grey_value(volume: Any, truth: Any, classes: int, *, bins: int = 2
     shape = _block(grey)
     by_value = grey.dtype.kind in "iu" and grey.dtype.itemsize <= 2
     if by_value:
-        limits = np.iinfo(grey.dtype)
+        limits = np.iinfo(str(grey.dtype))
         low, size = float(limits.min), 2 ** (8 * grey.dtype.itemsize)
         width = 1.0
     else:
-        ends = [(np.nanmin(b.data), np.nanmax(b.data)) for b in stream(grey, shape, halo=0)]
-        low, high = float(min(a for a, _ in ends)), float(max(b for _, b in ends))
+        ends = [_ends(b.data) for b in stream(grey, shape, halo=0)]
+        low, high = min(a for a, _ in ends), max(b for _, b in ends)
         size, width = bins, max((high - low) / bins, 1e-300)
     counts = np.zeros(size * classes, np.int64)
     for block, labels in zip(
         stream(grey, shape, halo=0), stream(right, shape, halo=0), strict=True
     ):
-        known = np.isfinite(block.data)
-        at = np.clip((block.data[known] - low) // width, 0, size - 1).astype(np.int64)
+        values = np.asarray(block.data, float)
+        known = np.isfinite(values)
+        at = np.clip((values[known] - low) // width, 0, size - 1).astype(np.int64)
         what = _checked("truth", labels.data, classes)[known]
         counts += np.bincount(at * classes + what, minlength=counts.size)
     return counts.reshape(size, classes)
+
+
+def _ends(data: np.ndarray) -> tuple[float, float]:
+    """Least and largest of those that are finite; infinity and less without any."""
+    values = np.asarray(data, float)
+    there = np.isfinite(values)
+    return (
+        float(np.min(values, where=there, initial=np.inf)),
+        float(np.max(values, where=there, initial=-np.inf)),
+    )
 
 
 def _block(volume: Volume) -> list[int]:

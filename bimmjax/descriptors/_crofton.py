@@ -102,8 +102,12 @@ class _Weights(NamedTuple):
     to it: so bodies in the middle are counted right as well as those that go on beyond the faces.
     """
 
-    steps: tuple[Array, Array, Array]
-    stays: tuple[Array, Array, Array]
+    step_z: Array
+    step_y: Array
+    step_x: Array
+    stay_z: Array
+    stay_y: Array
+    stay_x: Array
 
 
 def _overlapping(
@@ -120,9 +124,13 @@ def _overlapping(
         if stop < z:
             stays[0][-1] = 0  # the next slab begins with it
         along = steps[0][start : stop - 1], steps[1], steps[2]
-        weights = jax.tree.map(lambda w: jnp.asarray(w, jnp.uint32), _Weights(along, tuple(stays)))
+        weights = _Weights(*(_whole(w) for w in along), *(_whole(w) for w in stays))
         good = None if mask is None else jnp.asarray(mask.read(*box) != 0)
         yield jnp.asarray(volume.read(*box)), good, weights
+
+
+def _whole(weights: np.ndarray) -> Array:
+    return jnp.asarray(weights, jnp.uint32)
 
 
 def _step_weights(size: int) -> np.ndarray:
@@ -146,7 +154,7 @@ def _crossings(
         a, b = labels[near], labels[far]
         z, y, x = (
             step if d else stay
-            for d, step, stay in zip(direction, weights.steps, weights.stays, strict=True)
+            for d, step, stay in zip(direction, weights[:3], weights[3:], strict=True)
         )
         weight = z[:, None, None] * y[:, None] * x
         if good is not None:
