@@ -17,6 +17,7 @@ NAMES = {
     "cold": "`bimmjax fit` as a whole process, with and without compiled code kept",
     "stream": "a 512 cubed OME-Zarr volume from disk to fit.json: seconds and memory",
     "artificial": "the paper's artificial series and its figures 6 to 10; three phases",
+    "descriptors": "two-point correlation and lineal path, beside PoreSpy",
     "draws": "the paper's section 5.2: batch and Monte Carlo draws against quadrature",
     "likelihoods": "the order of GMM, PVMM and BIMM-1D, as in the paper's figure 14",
     "maps": "local fits per second beside the torch port",
