@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from bimmjax import descriptors, fitting, maps, models, properties, sim, volumes
+    from bimmjax import descriptors, fitting, maps, models, properties, segmentation, sim, volumes
     from bimmjax._core.checks import InputError
     from bimmjax.descriptors import Description, Scores, describe, evaluate
     from bimmjax.fitting import Fit, fit
     from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
+    from bimmjax.segmentation import segment
     from bimmjax.volumes import Volume, convert, open_volume
 
 _HOME = {
@@ -31,11 +32,21 @@ _HOME = {
     "map_fits": "bimmjax.maps",
     "open_maps": "bimmjax.maps",
     "Params": "bimmjax.models",
+    "segment": "bimmjax.segmentation",
     "Volume": "bimmjax.volumes",
     "convert": "bimmjax.volumes",
     "open_volume": "bimmjax.volumes",
 }
-_SUBPACKAGES = ("descriptors", "fitting", "maps", "models", "properties", "sim", "volumes")
+_SUBPACKAGES = (
+    "descriptors",
+    "fitting",
+    "maps",
+    "models",
+    "properties",
+    "segmentation",
+    "sim",
+    "volumes",
+)
 
 __all__ = [
     "Description",
@@ -58,6 +69,8 @@ __all__ = [
     "open_maps",
     "open_volume",
     "properties",
+    "segment",
+    "segmentation",
     "sim",
     "volumes",
 ]

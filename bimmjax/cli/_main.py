@@ -22,6 +22,7 @@ from bimmjax.cli._info import info
 from bimmjax.cli._interrupted import Interrupted
 from bimmjax.cli._map import map_
 from bimmjax.cli._numbers import join_numbers
+from bimmjax.cli._segment import segment
 
 _INTERRUPTED = 130
 
@@ -62,6 +63,7 @@ app.command(
     "map",
     epilog="Example: bimmjax map scan.zarr --phases 2 --block 64 --stride 32 --out maps.zarr",
 )(map_)
+app.command("segment", epilog="Example: bimmjax segment scan.tif --fit scan-fit/fit.json")(segment)
 app.command("describe", epilog="Example: bimmjax describe labels.tif --spacing 0.65 --unit um")(
     describe
 )
