@@ -20,12 +20,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# Compiled as the command line compiles, which takes less time; the numerics' second run, with x64,
-# as Python by itself does.
-if not os.environ.get("JAX_ENABLE_X64"):
-    from bimmjax.cli._compiler import compile_sooner
+# Compiled as the command line compiles, which takes less time.
+from bimmjax.cli._compiler import compile_sooner  # noqa: E402
 
-    compile_sooner()
+compile_sooner()
 
 # Tests of numbers rather than of files and commands, by the first word of a folder or file name
 # (`tests/models/...`, `tests/test_models_gmm.py`); any other test asks for it by its marker.
