@@ -20,16 +20,18 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# Compiled as the command line compiles, which takes less time.
-from bimmjax.cli._compiler import compile_sooner  # noqa: E402
-
-compile_sooner()
-
 # Tests of numbers rather than of files and commands, by the first word of a folder or file name
 # (`tests/models/...`, `tests/test_models_gmm.py`); any other test asks for it by its marker.
 NUMERICS = frozenset(
     {"core", "gmm", "pvmm", "bimm1d", "bimm2d", "models", "fitting", "properties", "sim"}
 )
+
+
+def pytest_configure() -> None:
+    """Compile as the command line does, which takes less time."""
+    from bimmjax.cli._compiler import compile_sooner
+
+    compile_sooner()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,8 @@ def counted(inside: np.ndarray, axis: int, lags: int, periodic: bool) -> np.ndar
     words = packed(inside, axis)
     # Far less than 2^32 lines' worth of bits at a time, so that counts fit.
     parts = np.array_split(words, max(1, words.size // 2**26), axis=1)
-    return sum(np.asarray(_count(part, lags, periodic)).astype(np.int64) for part in parts)  # type: ignore[return-value]
+    counts = [np.asarray(_count(part, lags, periodic)) for part in parts]
+    return np.asarray(counts, np.int64).sum(0)
 
 
 @partial(jax.jit, static_argnames=("lags", "periodic"))

@@ -30,7 +30,7 @@ class Components(NamedTuple):
 
 
 def components(labels: Any, phase: int = 1, *, neighbours: int = 6) -> Components:
-    """Connected parts of a phase, in memory: 5 bytes a voxel.
+    """Connected parts of a phase, of a volume that fits in memory several times.
 
     Parameters
     ----------

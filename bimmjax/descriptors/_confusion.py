@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bimmjax._core.checks import InputError, whole_number
-from bimmjax.descriptors._labels import open_labels, open_mask
-from bimmjax.volumes import Volume, open_volume, stream
+from bimmjax.descriptors._labels import layers, open_labels, open_mask
+from bimmjax.volumes import open_volume, stream
 
 _MOST_CLASSES = 256
-# Of a block.
-_VOXELS = 2**23
 
 
 class Scores(NamedTuple):
@@ -137,7 +135,7 @@ def confusion_matrix(
     size = _MOST_CLASSES if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
     covered = open_mask(mask, told)
     counts = np.zeros(size * size, np.int64)
-    shape = _block(told)
+    shape = layers(told)
     masks = repeat(None) if covered is None else stream(covered, shape, halo=0)
     both = zip(stream(right, shape, halo=0), stream(told, shape, halo=0), strict=True)
     for (one, other), kept in zip(both, masks, strict=False):
@@ -224,7 +222,7 @@ def counts_by_grey_value(volume: Any, truth: Any, classes: int, *, bins: int = 2
     grey, right = open_volume(volume), open_labels(truth, "truth")
     if right.shape != grey.shape:
         raise InputError(f"truth: got shape {right.shape}, wants that of the volume {grey.shape}")
-    shape = _block(grey)
+    shape = layers(grey)
     by_value = grey.dtype.kind in "iu" and grey.dtype.itemsize <= 2
     if by_value:
         limits = np.iinfo(str(grey.dtype))
@@ -254,11 +252,6 @@ def _ends(data: np.ndarray) -> tuple[float, float]:
         float(np.min(values, where=there, initial=np.inf)),
         float(np.max(values, where=there, initial=-np.inf)),
     )
-
-
-def _block(volume: Volume) -> list[int]:
-    z, y, x = volume.shape
-    return [max(min(_VOXELS // (y * x), z), 1), y, x]
 
 
 def _checked(name: str, data: np.ndarray, classes: int) -> np.ndarray:

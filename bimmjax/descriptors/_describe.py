@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,12 @@ from bimmjax.descriptors._anisotropy import curve_anisotropy, diameter_anisotrop
 from bimmjax.descriptors._autocorrelation import plane_two_point, radial_two_point
 from bimmjax.descriptors._components import Components, components
 from bimmjax.descriptors._crofton import MOST_PHASES, crofton_areas
-from bimmjax.descriptors._labels import AXES, open_labels, open_mask
+from bimmjax.descriptors._labels import AXES, layers, open_labels, open_mask
 from bimmjax.descriptors._lines import LineCounts, line_counts
 from bimmjax.descriptors._marching import marching_cubes_areas
 from bimmjax.models import phase_pairs
 from bimmjax.volumes import Volume, stream
 
-_VOXELS = 2**23
 # Curves that are compared.
 _COMPARED = 128
 
@@ -60,7 +59,6 @@ class Description:
     spacing: tuple[float, float, float]
     length_unit: str
     periodic: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def volume_fractions(self) -> np.ndarray:
@@ -154,7 +152,6 @@ class Description:
             "spacing": list(self.spacing),
             "units": {"length": self.length_unit},
             "periodic": self.periodic,
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
 
 
@@ -260,8 +257,7 @@ def describe(
 def count_labels(volume: Volume, mask: Volume | None, phases: int | None) -> np.ndarray:
     """Voxels of each label, (N,) int64."""
     most = MOST_PHASES if phases is None else whole_number("phases", phases, 1, MOST_PHASES)
-    z, y, x = volume.shape
-    shape = [max(min(_VOXELS // (y * x), z), 1), y, x]
+    shape = layers(volume)
     counts = np.zeros(most, np.int64)
     masks = None if mask is None else stream(mask, shape, halo=0, threads=1, ahead=0)
     for block in stream(volume, shape, halo=0):

@@ -11,7 +11,8 @@ from bimmjax._core.checks import InputError
 from bimmjax.volumes import Volume, open_volume, stream
 
 AXES = ("z", "y", "x")
-# Voxels of a slab; a thin slab of a huge volume may exceed it.
+# Voxels of a block of layers, and of a slab; a thin slab of a huge volume may exceed it.
+_LAYERS = 2**23
 _SLAB = 2**26
 
 
@@ -44,6 +45,12 @@ def axis_number(axis: str) -> int:
     if axis not in AXES:
         raise InputError(f"axis: got {axis!r}, wants one of {', '.join(AXES)}")
     return AXES.index(axis)
+
+
+def layers(volume: Volume) -> list[int]:
+    """Shape of blocks that are whole along y and x."""
+    z, y, x = volume.shape
+    return [max(min(_LAYERS // (y * x), z), 1), y, x]
 
 
 def slabs(

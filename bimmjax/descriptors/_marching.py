@@ -6,7 +6,6 @@ import itertools
 from typing import Any
 
 import numpy as np
-from skimage.measure import marching_cubes
 
 from bimmjax._core.checks import whole_number
 from bimmjax.descriptors._crofton import MOST_PHASES
@@ -66,6 +65,8 @@ def _area(
 
     Between the last centres and the faces nothing is seen; it is taken to be as next to it.
     """
+    from skimage.measure import marching_cubes  # slow to import
+
     points, triangles, _, _ = marching_cubes(inside.astype(np.float32), 0.5)
     corners = points[triangles] * np.asarray(spacing)
     sides = corners[:, 1:] - corners[:, :1]

@@ -45,6 +45,10 @@ def correction_of(fit: Mapping[str, Any]) -> Correction:
         for name, value in own.items()
         if value > 0.0 and told.get(name, 0.0) > 0.0
     }
+    shares = {name for name in own if name.startswith(_FRACTIONS)}
+    if not shares <= factors.keys():
+        # A fraction of nought has no odds, and without it the others would not sum to 1.
+        factors = {name: factor for name, factor in factors.items() if name not in shares}
     left = {}
     for name in factors.keys() & announced.keys():
         value = told[name] * (1.0 - told[name] if name.startswith(_FRACTIONS) else 1.0)

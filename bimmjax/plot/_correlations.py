@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bimmjax.descriptors import Description
 from bimmjax.plot._labels import length_name
 from bimmjax.plot._style import INK, QUIET, figure, phase_colour, tidy, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from bimmjax.descriptors import Description
 
 _MOST_PHASES = 4
 _WIDTH, _HEIGHT = 8.4, 2.7

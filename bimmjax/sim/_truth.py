@@ -19,12 +19,8 @@ SLAB = 64
 
 def _marching_cubes(field: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3), faces (T, 3) of the surface where `field` equals `level`."""
-    try:
-        from skimage.measure import marching_cubes
-    except ImportError:
-        raise ImportError(
-            "the true interface area needs scikit-image: pip install scikit-image"
-        ) from None
+    from skimage.measure import marching_cubes  # slow to import
+
     measure: Any = marching_cubes
     if not float(field.min()) < level < float(field.max()):
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)

@@ -7,7 +7,7 @@ import pytest
 
 from bimmjax import InputError
 from bimmjax.descriptors import (
-    _confusion,
+    _labels,
     bin_wise_zero_order,
     confusion_matrix,
     counts_by_grey_value,
@@ -26,7 +26,7 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 
 def test_all_scores_are_those_by_hand(pair, monkeypatch: pytest.MonkeyPatch):
     truth, labels = pair
-    monkeypatch.setattr(_confusion, "_VOXELS", 300)
+    monkeypatch.setattr(_labels, "_LAYERS", 300)
     mask = np.random.default_rng(1).random(truth.shape) > 0.3
     for kept in (None, mask):
         a, b = (truth.ravel(), labels.ravel()) if kept is None else (truth[mask], labels[mask])

@@ -66,6 +66,7 @@ def test_fractions_sum_to_one_and_their_errors_are_slopes(factors: list[float], 
         {"corrected": True, "uncorrected": {"resolution_10_90": 0.0}, "properties": {}},
         {**FIT, "properties": {"volume_fractions": [0.0, None], "interface_areas": {"0-1": "a"}}},
         {**FIT, "properties": {"interface_areas": {"0-1": None}}},
+        {**FIT, "properties": {"volume_fractions": [0.0, 1.0]}},
     ],
 )
 def test_what_is_no_number_corrects_nothing(fit: dict[str, Any]):

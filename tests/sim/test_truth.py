@@ -1,8 +1,6 @@
 """True areas: spheres, planes, Gaussian ensembles, and sums over pairs."""
 
-import builtins
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +17,6 @@ from bimmjax.sim import (
     interface_areas,
 )
 from bimmjax.sim._truth import split_triangles
-
-pytest.importorskip("skimage")
 
 
 def grid(n: int, centre: float | None = None) -> Sequence[np.ndarray]:
@@ -166,16 +162,3 @@ def test_one_phase_and_absent_phases_have_no_area():
 def test_refuses_what_has_no_cells():
     with pytest.raises(InputError, match="structure: got fields of shape"):
         interface_areas(structure([np.zeros((1, 4, 4))], [0.0]), periodic=False)
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.startswith("skimage"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match="pip install scikit-image"):
-        interface_areas(structure([grid(4)[0]], [0.0]))
