@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class InputError(ValueError):
     """Bad input, told in one line: the argument, what it got and what it wants.
@@ -32,4 +34,15 @@ def whole_number(name: str, value: object, low: int, high: int) -> int:
     number = int(value)  # type: ignore[call-overload]
     if not low <= number <= high:
         raise InputError(f"{name}: got {number}, wants a whole number from {low} to {high}")
+    return number
+
+
+def real_number(name: str, value: object, low: float, high: float) -> float:
+    """`value` as a float between `low` and `high`, or an `InputError`."""
+    try:
+        number = float(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str | bytes) or not low <= number <= high:
+        raise InputError(f"{name}: got {value!r}, wants a number from {low:g} to {high:g}")
     return number

@@ -15,6 +15,7 @@ from bimmjax.descriptors._confusion import evaluate as evaluate
 from bimmjax.descriptors._confusion import scores as scores
 from bimmjax.descriptors._confusion import zero_order as zero_order
 from bimmjax.descriptors._crofton import crofton_areas as crofton_areas
+from bimmjax.descriptors._crofton import crossing_areas as crossing_areas
 from bimmjax.descriptors._describe import Description as Description
 from bimmjax.descriptors._describe import describe as describe
 from bimmjax.descriptors._lines import LineCounts as LineCounts

@@ -128,11 +128,15 @@ def bins_of_components(
     u_edges: Array,
     v_edges: Array,
     rounding: float | Array,
+    pieces: int = 1,
 ) -> Array:
-    """`bins_joint` of each phase and each pair alone, (phases + pairs, n_u, n_v)."""
+    """`bins_joint` of each phase and each pair alone, (phases + pieces * pairs, n_u, n_v).
+
+    `pieces` cuts the nodes of each interface into as many components, from one phase to the other.
+    """
     columns = gradient_bins(v_edges, at.gradient, gradient_spread(at, correlation, rounding))
     rows = normal_bins(u_edges, at.intensity, at.noise_std) * at.weight
-    pairs = len(phase_pairs(phases))
+    pairs = pieces * len(phase_pairs(phases))
 
     def product(rows: Array, columns: Array, components: int) -> Array:
         rows = rows.reshape(len(rows), components, -1)

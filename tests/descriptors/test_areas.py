@@ -8,7 +8,7 @@ import pytest
 
 from bimmjax import InputError, sim
 from bimmjax.descriptors import _crofton, _marching, crofton_areas, marching_cubes_areas
-from bimmjax.descriptors._crofton import DIRECTIONS, direction_shares
+from bimmjax.descriptors._crofton import DIRECTIONS, _direction_shares
 
 
 def ball(radius: float, shape: tuple[int, int, int], at=None, steps=(1.0, 1.0, 1.0)):
@@ -41,7 +41,7 @@ def test_voxels_need_not_be_cubic():
 
 
 def test_directions_share_the_sphere():
-    shares = direction_shares(np.array(DIRECTIONS, float))
+    shares = _direction_shares(np.array(DIRECTIONS, float))
     assert shares.sum() == pytest.approx(1.0)
     # Of the neighbours across faces, edges and corners, as published for cubic lattices.
     np.testing.assert_allclose(
