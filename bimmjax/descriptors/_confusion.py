@@ -50,6 +50,13 @@ class Scores(NamedTuple):
         """MP, %: voxels with a wrong label."""
         return 100.0 * (1.0 - self.accuracy)
 
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond chance, whichever of the two is called the truth."""
+        shares = self.normalised("all")
+        chance = float(shares.sum(0) @ shares.sum(1))
+        return 1.0 if chance == 1.0 else (self.accuracy - chance) / (1.0 - chance)
+
     def misplaced_of(self, solid: int) -> float:
         """MGP, %: voxels of a phase (gold, in the source) that have another label."""
         return 100.0 * (1.0 - float(self.recall[solid]))
@@ -74,6 +81,7 @@ class Scores(NamedTuple):
             "mgp": self.misplaced_of(solid),
             "solid": solid,
             "accuracy": self.accuracy,
+            "kappa": self.kappa,
             "dice": self.f1.tolist(),
             "mean_dice": self.macro("f1"),
             "mean_iou": self.macro("iou"),
@@ -88,7 +96,14 @@ class Scores(NamedTuple):
         }
 
 
-def evaluate(labels: Any, truth: Any, *, classes: int | None = None, mask: Any = None) -> Scores:
+def evaluate(
+    labels: Any,
+    truth: Any,
+    *,
+    classes: int | None = None,
+    mask: Any = None,
+    ignore: int | None = None,
+) -> Scores:
     """How well labels agree with the truth: all scores, from one streamed pass.
 
     Parameters and errors as for `confusion_matrix`.
@@ -100,11 +115,16 @@ def evaluate(labels: Any, truth: Any, *, classes: int | None = None, mask: Any =
     >>> evaluate(np.array([[[0, 1, 1, 1]]]), truth).misplaced
     25.0
     """
-    return scores(confusion_matrix(truth, labels, classes, mask=mask))
+    return scores(confusion_matrix(truth, labels, classes, mask=mask, ignore=ignore))
 
 
 def confusion_matrix(
-    truth: Any, labels: Any, classes: int | None = None, *, mask: Any = None
+    truth: Any,
+    labels: Any,
+    classes: int | None = None,
+    *,
+    mask: Any = None,
+    ignore: int | None = None,
 ) -> np.ndarray:
     """Voxels (N, N) int64 by their true class (rows) and by their label (columns).
 
@@ -116,6 +136,8 @@ def confusion_matrix(
         Number of classes, N; by default the largest label or class, plus one.
     mask : volume, optional
         Only voxels where it is not 0 count.
+    ignore : int, optional
+        A label, or true class, of voxels that do not count.
 
     Raises
     ------
@@ -133,16 +155,17 @@ def confusion_matrix(
     if right.shape != told.shape:
         raise InputError(f"labels: got shape {told.shape}, wants that of the truth {right.shape}")
     size = _MOST_CLASSES if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
-    covered = open_mask(mask, told)
+    covered = open_mask(mask, told, ignore)
     counts = np.zeros(size * size, np.int64)
     shape = layers(told)
     masks = repeat(None) if covered is None else stream(covered, shape, halo=0)
     both = zip(stream(right, shape, halo=0), stream(told, shape, halo=0), strict=True)
     for (one, other), kept in zip(both, masks, strict=False):
-        a, b = _checked("truth", one.data, size), _checked("labels", other.data, size)
-        pairs = a * size + b
-        if kept is not None:
-            pairs = pairs[kept.data != 0]
+        held = slice(None) if kept is None else kept.data != 0
+        a, b = one.data[held], other.data[held]
+        if ignore is not None:
+            a, b = a[a != ignore], b[a != ignore]
+        pairs = _checked("truth", a, size) * size + _checked("labels", b, size)
         counts += np.bincount(pairs.ravel(), minlength=size * size)
     matrix = counts.reshape(size, size)
     if classes is not None:
@@ -255,6 +278,8 @@ def _ends(data: np.ndarray) -> tuple[float, float]:
 
 
 def _checked(name: str, data: np.ndarray, classes: int) -> np.ndarray:
+    if data.size == 0:
+        return data.astype(np.int64)
     low, high = int(data.min()), int(data.max())
     if low < 0 or high >= classes:
         raise InputError(

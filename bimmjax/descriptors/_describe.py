@@ -161,6 +161,7 @@ def describe(
     *,
     periodic: bool = False,
     mask: Any = None,
+    ignore: int | None = None,
     planes: bool = True,
     radial: bool = True,
     marching: bool = True,
@@ -184,6 +185,8 @@ def describe(
     mask : volume, optional
         Of the same shape; only voxels where it is not 0 count. Connected parts and marching cubes
         know no masks and are left out.
+    ignore : int, optional
+        A label that says that there is none (255 in those of `segment`): as masked.
     planes, radial, marching, parts : bool
         Whether to work out correlations in planes and over all directions, areas by marching
         cubes, and connected parts (in memory). The rest streams, and is fast.
@@ -212,7 +215,7 @@ def describe(
     (2, {'z': True, 'y': True, 'x': True})
     """
     volume = open_labels(labels, spacing=spacing, unit=unit, dataset=dataset)
-    covered = open_mask(mask, volume)
+    covered = open_mask(mask, volume, ignore)
     say = progress or (lambda _: None)
     say("fractions")
     voxels = count_labels(volume, covered, phases)
@@ -261,12 +264,14 @@ def count_labels(volume: Volume, mask: Volume | None, phases: int | None) -> np.
     counts = np.zeros(most, np.int64)
     masks = None if mask is None else stream(mask, shape, halo=0, threads=1, ahead=0)
     for block in stream(volume, shape, halo=0):
-        low, high = int(block.data.min()), int(block.data.max())
+        values = block.data if masks is None else block.data[next(masks).data != 0]
+        if values.size == 0:
+            continue
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high >= most:
             raise InputError(
                 f"labels: got values from {low} to {high}, wants 0 to {most - 1}, one per phase"
             )
-        values = block.data if masks is None else block.data[next(masks).data != 0]
         counts += np.bincount(values.ravel(), minlength=most)
     if counts.sum() == 0:
         raise InputError("mask: got no voxel that counts, wants at least one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,21 @@ def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
     return volume
 
 
-def open_mask(mask: Any, volume: Volume) -> Volume | None:
-    """A volume of the shape of another: what is not 0 counts."""
-    if mask is None:
-        return None
-    opened = open_volume(mask)
-    if opened.shape != volume.shape:
+def open_mask(mask: Any, volume: Volume, ignore: int | None = None) -> Volume | None:
+    """A volume of the shape of labels: what is not 0, and has no label to ignore, counts."""
+    opened = None if mask is None else open_volume(mask)
+    if opened is not None and opened.shape != volume.shape:
         raise InputError(f"mask: got shape {opened.shape}, wants that of the labels {volume.shape}")
-    return opened
+    if ignore is None:
+        return opened
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        labelled = volume.read(z, y, x) != ignore
+        if opened is not None:
+            labelled &= opened.read(z, y, x) != 0
+        return labelled.view(np.uint8)
+
+    return replace(volume, reader=read, dtype=np.dtype(np.uint8), name="mask")
 
 
 def axis_number(axis: str) -> int:

@@ -1,5 +1,12 @@
-"""Labels of volumes of any size: from a fitted model, alone or in a Markov random field."""
+"""Labels of volumes of any size: from a fitted model, in a Markov random field, or classical."""
 
+from bimmjax.segmentation._depth import DepthMap as DepthMap
+from bimmjax.segmentation._depth import depth_map as depth_map
+from bimmjax.segmentation._kmeans import kmeans as kmeans
+from bimmjax.segmentation._otsu import clahe as clahe
+from bimmjax.segmentation._otsu import clahe_otsu as clahe_otsu
+from bimmjax.segmentation._otsu import otsu as otsu
+from bimmjax.segmentation._otsu import otsu_thresholds as otsu_thresholds
 from bimmjax.segmentation._potts import neighbour_weights as neighbour_weights
 from bimmjax.segmentation._potts import potts_energy as potts_energy
 from bimmjax.segmentation._potts import potts_evidence as potts_evidence
@@ -9,3 +16,4 @@ from bimmjax.segmentation._rule import NO_LABEL as NO_LABEL
 from bimmjax.segmentation._segment import mrf_weight as mrf_weight
 from bimmjax.segmentation._segment import phase_probability as phase_probability
 from bimmjax.segmentation._segment import segment as segment
+from bimmjax.segmentation._spatial_kmeans import spatial_kmeans as spatial_kmeans

@@ -80,7 +80,8 @@ def rule_of(params: Params, model: str, gradient: Gradient, *, weighted: bool) -
     middle = low + step * (np.arange(_ROWS) + 0.5)
     fitted = jnp.asarray(np.concatenate([params.interior_weights, params.interface_weights]), float)
     decided = _decided(parts, jnp.asarray(means), jnp.asarray(middle), fitted, weighted)
-    return Rule(*decided, float(low), float(step), float(steepest))
+    posterior, labels, costs = decided
+    return Rule(posterior, labels, costs, float(low), float(step), float(steepest))
 
 
 def _nodes(params: Params, model: str, gradient: Gradient) -> Nodes:
