@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bimmjax.fitting import Fit, fit
     from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
-    from bimmjax.segmentation import segment
+    from bimmjax.segmentation import cross_check, segment
     from bimmjax.volumes import Volume, convert, open_volume
 
 _HOME = {
@@ -32,6 +32,7 @@ _HOME = {
     "map_fits": "bimmjax.maps",
     "open_maps": "bimmjax.maps",
     "Params": "bimmjax.models",
+    "cross_check": "bimmjax.segmentation",
     "segment": "bimmjax.segmentation",
     "Volume": "bimmjax.volumes",
     "convert": "bimmjax.volumes",
@@ -58,6 +59,7 @@ __all__ = [
     "Volume",
     "__version__",
     "convert",
+    "cross_check",
     "describe",
     "descriptors",
     "evaluate",

@@ -37,6 +37,7 @@ def evaluate(
         ),
     ] = None,
     mask: _options.Mask = None,
+    ignore: _options.Ignore = None,
     volume: Annotated[
         bool,
         typer.Option("--error-volume", help="Write where labels are wrong, too (errors.zarr)."),
@@ -63,7 +64,7 @@ def evaluate(
 
     target = default_folder(labels, "-evaluate") if out is None else out
     with output_folder(target, own=OWN_FILES, overwrite=overwrite) as folder:
-        found = evaluated(labels, truth, classes=classes, mask=mask)
+        found = evaluated(labels, truth, classes=classes, mask=mask, ignore=ignore)
         if solid is not None and not 0 <= solid < len(found.support):
             raise InputError(
                 f"solid: got {solid}, wants a label from 0 to {len(found.support) - 1}"

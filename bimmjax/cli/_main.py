@@ -14,6 +14,7 @@ import typer
 from bimmjax import __version__
 from bimmjax._core.checks import InputError
 from bimmjax.cli._convert import convert
+from bimmjax.cli._cross_check import cross_check
 from bimmjax.cli._demo import demo
 from bimmjax.cli._describe import describe
 from bimmjax.cli._evaluate import evaluate
@@ -70,6 +71,9 @@ app.command("describe", epilog="Example: bimmjax describe labels.tif --spacing 0
 app.command("evaluate", epilog="Example: bimmjax evaluate labels.zarr truth.tif --solid 1")(
     evaluate
 )
+app.command(
+    "cross-check", epilog="Example: bimmjax cross-check labels.zarr --fit scan-fit/fit.json"
+)(cross_check)
 app.command("info", epilog="Example: bimmjax info scan.h5::/entry/data")(info)
 app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spacing 10 --unit nm")(
     convert

@@ -42,6 +42,14 @@ Mask = Annotated[
         show_default=False,
     ),
 ]
+Ignore = Annotated[
+    int | None,
+    typer.Option(
+        metavar="LABEL",
+        help="A label of voxels that do not count: 255 in those of segment.",
+        show_default=False,
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -1,29 +1,68 @@
-"""`bimmjax segment`: labels from a fit."""
+"""`bimmjax segment`: labels from a fit, or by a classical method."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bimmjax._core.checks import InputError, choice
 from bimmjax.cli import _options
 from bimmjax.cli._fit import default_folder
+
+if TYPE_CHECKING:
+    from bimmjax.volumes import Volume
+
+CLASSICAL = ("otsu", "kmeans", "spatial-kmeans", "clahe-otsu")
+_SHARD, _THICK = (64, 512, 512), (128, 512, 512)
 
 
 def segment(
     volume: _options.VolumePath,
     fit: Annotated[
-        str,
-        typer.Option("--fit", metavar="FIT.json", help="The fit of this very volume."),
-    ],
+        str | None,
+        typer.Option(
+            "--fit", metavar="FIT.json", help="The fit of this very volume.", show_default=False
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(CLASSICAL),
+            help="A classical method, without a fit.",
+            show_default=False,
+        ),
+    ] = None,
+    phases: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Classes of a classical method. Default: 2, k-means 3.",
+            show_default=False,
+        ),
+    ] = None,
     weighted: Annotated[
         bool,
         typer.Option(
             "--weighted", help="Times the fitted weights: maximum a posteriori, not likelihood."
         ),
     ] = False,
+    mrf: Annotated[
+        bool,
+        typer.Option("--mrf", help="Smooth by a Markov random field; its weight from the volume."),
+    ] = False,
+    mrf_weight: Annotated[
+        float | None,
+        typer.Option(
+            metavar="W",
+            help="The field's weight, nats per voxel face (implies --mrf).",
+            show_default=False,
+        ),
+    ] = None,
     probability: Annotated[
         int | None,
         typer.Option(
@@ -32,6 +71,13 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GREY", help="Of spatial-kmeans. Default: Otsu's.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of k-means.")] = 0,
     out: Annotated[
         str | None,
         typer.Option(
@@ -45,49 +91,132 @@ def segment(
     dataset: _options.Dataset = None,
     dtype: _options.Dtype = None,
     overwrite: _options.Overwrite = False,
+    pictures: Annotated[bool, typer.Option(help="Draw slices beside their labels.")] = True,
     quiet: _options.Quiet = False,
 ) -> None:
     """Label each voxel with the phase that a fitted model finds likeliest there.
 
-    Writes an OME-Zarr of labels 0 ... N - 1 in order of intensity (255: no number), and into it
-    segment.json. It appears when it is complete.
+    Or by a classical method. Writes an OME-Zarr of labels 0 ... N - 1 in order of intensity (255:
+    no number), and into it segment.json and segment.png. It appears when it is complete.
     """
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._compiler import compile_sooner
     from bimmjax.cli._numbers import spacing_of
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
-    from bimmjax.segmentation import phase_probability
-    from bimmjax.segmentation import segment as labelled
     from bimmjax.volumes import convert, open_volume
 
+    _check(fit, method, {"--weighted": weighted, "--mrf": mrf, "--mrf-weight": mrf_weight,
+                         "--probability": probability})  # fmt: skip
     compile_sooner()
     keep_compiled_code()
     opened = open_volume(
         volume, spacing=spacing_of(spacing), unit=unit, dataset=dataset, dtype=dtype
     )
-    if probability is None:
-        found = labelled(opened, fit, weighted=weighted)
-    else:
-        found = phase_probability(opened, fit, probability, weighted=weighted)
+    told: dict[str, Any] = {"volume": volume}
     target = default_folder(volume, "-labels.zarr") if out is None else out
     with progress_bars(quiet) as bars:
+
+        def count(done: int, total: int) -> None:
+            bars.update("Labelling", done, total)
+
+        if method is not None:
+            bars.stage("Choosing thresholds")
+            found, told["method"] = _classical(opened, method, phases, threshold, seed), method
+        else:
+            bars.stage("Preparing")
+            found, settings = _fitted(
+                opened, fit, weighted, mrf, mrf_weight, probability, _added_up(count, opened)
+            )
+            told |= {"method": "fit", "fit": fit, **settings}
         path = convert(
             found,
             target,
+            # Thick for a field, which needs to know much around what it labels.
+            shard=_SHARD if told.get("mrf_weight") is None else _THICK,
             overwrite=overwrite,
-            progress=lambda done, total: bars.update("Labelling", done, total),
+            progress=None if told.get("mrf_weight") is not None else count,
         )
-    told: dict[str, Any] = {"volume": volume, "fit": fit, "weighted": weighted}
     shares = _shares(path) if probability is None else []
     told |= {"volume_fractions": shares} if shares else {"probability": probability}
     with writing_to(path):
         text = json.dumps(told, indent=2, allow_nan=False)
         (Path(path) / "segment.json").write_text(text + "\n", encoding="utf-8")
+        if pictures and shares:
+            from bimmjax import plot
+
+            drawn = plot.segments(opened, open_volume(path), len(shares))
+            drawn.savefig(Path(path) / "segment.png")
     if not quiet:
+        if told.get("mrf_weight") is not None:
+            typer.echo(f"Weight of the field: {told['mrf_weight']:.3g} nats per voxel face")
         for phase, share in enumerate(shares):
             typer.echo(f"Share of phase {phase}: {100.0 * share:.3f} %")
         typer.echo(f"Written: {path}")
+        if shares and fit is not None:
+            typer.echo(f"Hold it against the fit: bimmjax cross-check {path} --fit {fit}")
+
+
+def _added_up(progress: Callable[[int, int], object], volume: Volume) -> Callable[[int], None]:
+    """Told of parts, from several threads, where progress is told of all so far."""
+    lock, done = Lock(), [0]
+
+    def add(voxels: int) -> None:
+        with lock:
+            done[0] += voxels
+            progress(done[0], volume.voxels)
+
+    return add
+
+
+def _check(fit: str | None, method: str | None, of_fits: dict[str, Any]) -> None:
+    """One of the two, and no option of the other."""
+    if method is not None:
+        choice("method", method, CLASSICAL)
+    if (fit is None) == (method is None):
+        got = "neither --fit nor --method" if fit is None else "both --fit and --method"
+        raise InputError(f"method: got {got}, wants one of them")
+    for name, value in of_fits.items():
+        if method is not None and value not in (None, False):
+            raise InputError(f"{name}: got it with --method {method}, wants --fit")
+
+
+def _classical(
+    volume: Volume, method: str, phases: int | None, threshold: float | None, seed: int
+) -> Volume:
+    from bimmjax import segmentation
+
+    if method == "otsu":
+        return segmentation.otsu(volume, 2 if phases is None else phases)
+    if method == "clahe-otsu":
+        return segmentation.clahe_otsu(volume, 2 if phases is None else phases)
+    count = 3 if phases is None else phases
+    if method == "kmeans":
+        return segmentation.kmeans(volume, count, seed=seed)
+    return segmentation.spatial_kmeans(volume, count, threshold=threshold, seed=seed)
+
+
+def _fitted(
+    volume: Volume,
+    fit: str | None,
+    weighted: bool,
+    mrf: bool,
+    weight: float | None,
+    probability: int | None,
+    progress: Callable[[int], object],
+) -> tuple[Volume, dict[str, Any]]:
+    from bimmjax import segmentation
+
+    if mrf and weight is None:
+        weight = segmentation.mrf_weight(volume, fit, weighted=weighted)
+    field = False if weight is None else weight
+    settings = {"weighted": weighted, "mrf_weight": weight}
+    how: dict[str, Any] = {
+        "weighted": weighted, "mrf": field, "keep": False, "progress": progress
+    }  # fmt: skip
+    if probability is None:
+        return segmentation.segment(volume, fit, **how), settings
+    return segmentation.phase_probability(volume, fit, probability, **how), settings
 
 
 def _shares(path: Path) -> list[float]:

@@ -2,6 +2,7 @@
 
 from bimmjax.plot._correlations import confusion as confusion
 from bimmjax.plot._correlations import correlations as correlations
+from bimmjax.plot._cross_check import cross_check as cross_check
 from bimmjax.plot._edge import edge as edge
 from bimmjax.plot._intensity import intensity as intensity
 from bimmjax.plot._joint import joint as joint
@@ -9,4 +10,5 @@ from bimmjax.plot._maps import map_flags as map_flags
 from bimmjax.plot._maps import map_slices as map_slices
 from bimmjax.plot._maps_curves import map_histograms as map_histograms
 from bimmjax.plot._maps_curves import map_series as map_series
+from bimmjax.plot._segments import segments as segments
 from bimmjax.plot._slices import slices as slices

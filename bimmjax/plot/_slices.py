@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from bimmjax.volumes import Volume
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _PIXELS = 700  # more than these along an axis no screen shows in a third of a figure
 _BUDGET = 2**27  # voxels decoded for one slice, beyond which only some rows are read
@@ -52,31 +53,12 @@ def slices(volume: Volume, *, intensity_unit: str = "grey value") -> Figure:
     if high <= low:
         low, high = float(values.min(initial=0.0)), float(values.max(initial=1.0))
 
-    made, boxes, scale = _layout([section.size for section in sections])
+    made, boxes, scale = layout([section.size for section in sections])
     drawn = None
     for section, box in zip(sections, boxes, strict=True):
         axes = made.add_axes(box)
-        height, width = section.size
-        drawn = axes.imshow(
-            section.pixels,
-            cmap="gray",
-            vmin=low,
-            vmax=high,
-            extent=(0, width, height, 0),
-            aspect="auto",
-            interpolation="nearest" if max(section.pixels.shape) <= _PIXELS else "antialiased",
-        )
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        down, across = _NAMES[section.axis]
-        name = "zyx"[section.axis]
-        title(axes, f"{name} = {section.place} of {volume.shape[section.axis]}")
-        axes.set_xlabel(f"{across} →", fontsize=9, labelpad=3, loc="left")
-        axes.set_ylabel(f"← {down}", fontsize=9, labelpad=2, loc="top")
-        if height * scale > 3 * _BAR_INCHES and width * scale > 3 * _BAR_INCHES:
-            _scale_bar(axes, width, height, volume.unit)
+        drawn = show(axes, section, cmap="gray", vmin=low, vmax=high)
+        frame(axes, section, volume, scale)
     assert drawn is not None
     left, bottom, wide, tall = boxes[-1]
     inches = made.get_figwidth()
@@ -88,11 +70,43 @@ def slices(volume: Volume, *, intensity_unit: str = "grey value") -> Figure:
     return made
 
 
+def show(axes: Axes, section: Section, **colours: Any) -> AxesImage:
+    """The pixels of a slice, in lengths."""
+    height, width = section.size
+    smooth = max(section.pixels.shape) > _PIXELS
+    return axes.imshow(
+        section.pixels,
+        extent=(0, width, height, 0),
+        aspect="auto",
+        interpolation="antialiased" if smooth else "nearest",
+        **colours,
+    )
+
+
+def frame(axes: Axes, section: Section, volume: Volume, scale: float) -> None:
+    """What stands around a slice: its place, the names of its sides, and a scale bar."""
+    height, width = section.size
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    down, across = _NAMES[section.axis]
+    name = "zyx"[section.axis]
+    title(axes, f"{name} = {section.place} of {volume.shape[section.axis]}")
+    axes.set_xlabel(f"{across} →", fontsize=9, labelpad=3, loc="left")
+    axes.set_ylabel(f"← {down}", fontsize=9, labelpad=2, loc="top")
+    if height * scale > 3 * _BAR_INCHES and width * scale > 3 * _BAR_INCHES:
+        _scale_bar(axes, width, height, volume.unit)
+
+
 Box = tuple[float, float, float, float]
 
 
-def _layout(sizes: list[tuple[float, float]]) -> tuple[Figure, list[Box], float]:
-    """A figure in which all slices have one scale, side by side; the scale in inches per length."""
+def layout(sizes: list[tuple[float, float]], rows: int = 1) -> tuple[Figure, list[Box], float]:
+    """A figure in which all slices have one scale, side by side; the scale in inches per length.
+
+    With more `rows` the same boxes again, row below row.
+    """
     widths = [width for _, width in sizes]
     tallest = max(height for height, _ in sizes)
     gap, left, right, below, above = 0.28, 0.22, 0.95, 0.27, 0.3
@@ -100,13 +114,17 @@ def _layout(sizes: list[tuple[float, float]]) -> tuple[Figure, list[Box], float]
     # The colour bar and the titles need room even beside thin slices.
     wides = [max(width * scale, 1.0) for width in widths]
     total = left + sum(wides) + 2 * gap + right
-    height = max(tallest * scale, 1.8) + below + above
+    each = max(tallest * scale, 1.8) + below + above
+    height = rows * each
     made = figure(total, height)
     boxes: list[Box] = []
-    for (tall, width), wide in zip(sizes, wides, strict=True):
-        box = (left, height - above - tall * scale, width * scale, tall * scale)
-        boxes.append((box[0] / total, box[1] / height, box[2] / total, box[3] / height))
-        left += wide + gap
+    for row in range(rows):
+        at = left
+        for (tall, width), wide in zip(sizes, wides, strict=True):
+            low = height - row * each - above - tall * scale
+            size = (width * scale / total, tall * scale / height)
+            boxes.append((at / total, low / height, *size))
+            at += wide + gap
     return made, boxes, scale
 
 

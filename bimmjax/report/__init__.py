@@ -1,5 +1,8 @@
 """What a fit says, in plain words: rows of numbers, pictures, and a page with both."""
 
+from bimmjax.report._cross_check_page import (
+    write_cross_check_report as write_cross_check_report,
+)
 from bimmjax.report._maps_page import maps_page as maps_page
 from bimmjax.report._maps_page import write_maps_report as write_maps_report
 from bimmjax.report._page import page as page

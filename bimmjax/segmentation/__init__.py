@@ -1,5 +1,8 @@
 """Labels of volumes of any size: from a fitted model, in a Markov random field, or classical."""
 
+from bimmjax.segmentation._cross_check import Compared as Compared
+from bimmjax.segmentation._cross_check import CrossCheck as CrossCheck
+from bimmjax.segmentation._cross_check import cross_check as cross_check
 from bimmjax.segmentation._depth import DepthMap as DepthMap
 from bimmjax.segmentation._depth import depth_map as depth_map
 from bimmjax.segmentation._kmeans import kmeans as kmeans

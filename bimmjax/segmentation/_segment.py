@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -16,12 +13,13 @@ import numpy as np
 from jax import Array
 
 from bimmjax._core.checks import InputError, real_number, whole_number
-from bimmjax.fitting import Fit
 from bimmjax.fitting._result import params_of
 from bimmjax.models._nodes import Gradient
 from bimmjax.segmentation._boxes import Box, around
+from bimmjax.segmentation._given_fit import given_fit
 from bimmjax.segmentation._rule import NO_LABEL, Rule, bins_of, rule_of
 from bimmjax.segmentation._smooth import (
+    Progress,
     chosen_weight,
     smooth_labels,
     smooth_probability,
@@ -35,7 +33,14 @@ _MOST_KEPT = 2**26
 
 
 def segment(
-    volume: Any, fit: Any, *, weighted: bool = False, mrf: bool | float = False, **options: Any
+    volume: Any,
+    fit: Any,
+    *,
+    weighted: bool = False,
+    mrf: bool | float = False,
+    keep: bool = True,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Volume:
     """Labels 0 ... N - 1 (by intensity) of a volume, as a volume that is worked out when read.
 
@@ -55,6 +60,11 @@ def segment(
         Smooth by a Markov random field: labels of least energy, which is their -log likelihood
         plus this weight (nats per voxel face) times the area of their interfaces. True: the
         weight that makes a sample of the volume likeliest (`mrf_weight`).
+    keep : bool
+        Work out what a field finds once, at the first reading, and keep it; volumes of more than
+        2²⁶ voxels are worked out again each time they are read, so write them first.
+    progress : callable, optional
+        Called with the voxels of each part of a field that is done, from any thread.
     **options
         `spacing`, `unit`, `dataset`, `dtype`: as in `open_volume`.
 
@@ -63,8 +73,6 @@ def segment(
     Volume
         uint8; 255 where the volume is NaN. `bimmjax.convert(labels, "labels.zarr")` writes it,
         `labels.read(...)` gives an array. At the faces the missing neighbour is the voxel itself.
-        Labels of a field are worked out once and kept up to 2²⁶ voxels; larger ones again each
-        time they are read, so write them first.
 
     Raises
     ------
@@ -87,7 +95,9 @@ def segment(
         find = partial(_looked_up, opened, lambda data: _labels(data, rule))
     else:
         weight = _weight(opened, rule, mrf)
-        find = _kept(opened, partial(smoothed, opened, rule, weight, smooth_labels, np.uint8))
+        find = _kept(
+            opened, partial(smoothed, opened, rule, weight, smooth_labels, np.uint8, progress), keep
+        )
     return _found(opened, find, np.uint8, "labels")
 
 
@@ -98,6 +108,8 @@ def phase_probability(
     *,
     weighted: bool = True,
     mrf: bool | float = False,
+    keep: bool = True,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Volume:
     """Probability of a phase in each voxel, float32 in a volume that is worked out when read.
@@ -112,7 +124,9 @@ def phase_probability(
     else:
         weight = _weight(opened, rule, mrf)
         solver = partial(smooth_probability, phase)
-        find = _kept(opened, partial(smoothed, opened, rule, weight, solver, np.float32))
+        find = _kept(
+            opened, partial(smoothed, opened, rule, weight, solver, np.float32, progress), keep
+        )
     return _found(opened, find, np.float32, f"phase {phase}")
 
 
@@ -137,9 +151,11 @@ def _looked_up(volume: Volume, find: Callable[[Array], Array], box: Box) -> np.n
     return np.asarray(find(jnp.asarray(around(volume, box, 1)[0])))
 
 
-def _kept(volume: Volume, find: Callable[[Box], np.ndarray]) -> Callable[[Box], np.ndarray]:
+def _kept(
+    volume: Volume, find: Callable[[Box], np.ndarray], keep: bool
+) -> Callable[[Box], np.ndarray]:
     """What is found, once and for all for a volume that is not too large."""
-    if volume.voxels > _MOST_KEPT:
+    if not keep or volume.voxels > _MOST_KEPT:
         return find
     z, y, x = (slice(0, n) for n in volume.shape)
     whole = loaded_once(lambda: find((z, y, x)))
@@ -156,28 +172,12 @@ def _found(volume: Volume, find: Callable[[Box], np.ndarray], dtype: Any, what: 
 def _prepared(
     volume: Any, fit: Any, weighted: bool, options: Mapping[str, Any]
 ) -> tuple[Volume, Rule]:
-    told = _read_fit(fit)
+    told = given_fit(fit)
     params = params_of(told["params"])
     opened = open_volume(volume, **options)
     _check_range(opened, params.intensities, float(np.max(params.noise_std)))
     gradient = cast(Gradient, told.get("gradient", "central_difference"))
     return opened, rule_of(params, told.get("model", "bimm2d"), gradient, weighted=weighted)
-
-
-def _read_fit(fit: Any) -> Mapping[str, Any]:
-    if isinstance(fit, Fit):
-        return fit.to_dict()
-    if isinstance(fit, str | os.PathLike):
-        try:
-            fit = json.loads(Path(fit).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"fit: got {fit}, wants a fit.json ({error})") from None
-    if not isinstance(fit, Mapping) or not isinstance(fit.get("params"), Mapping):
-        raise InputError(f"fit: got {type(fit).__name__}, wants a Fit or the path of fit.json")
-    held = fit["params"]
-    if held.get("intensities") is None or held.get("noise_std") is None:
-        raise InputError("fit: got no intensities or noise_std in its params, wants both")
-    return fit
 
 
 def _check_range(volume: Volume, intensities: Any, noise: float) -> None:

@@ -20,6 +20,7 @@ from bimmjax.segmentation._potts import (
 )
 from bimmjax.segmentation._rule import NO_LABEL, Rule, bins_of
 from bimmjax.volumes import Volume, sample_blocks
+from bimmjax.volumes._volume import Shape
 
 # A voxel's label comes from voxels no further than the sweeps, the last choice and the gradient.
 _HALO = SWEEPS + 2
@@ -29,6 +30,7 @@ _TILE = 128
 _WEIGHTS = 2.0 ** np.arange(-2, 5)
 _SAMPLES, _EDGE = 8, 50
 
+Progress = Callable[[int], object]
 Solver = Callable[[np.ndarray, Rule, float, Array, np.ndarray], Array]
 
 
@@ -61,18 +63,35 @@ def _peak(at: np.ndarray, values: np.ndarray) -> float:
 
 
 def smoothed(
-    volume: Volume, rule: Rule, weight: float, solver: Solver, dtype: Any, box: Box
+    volume: Volume,
+    rule: Rule,
+    weight: float,
+    solver: Solver,
+    dtype: Any,
+    progress: Progress | None,
+    box: Box,
 ) -> np.ndarray:
-    """What a solver finds in a box of the volume, worked out tile by tile."""
+    """What a solver finds in a box of the volume: read at once, worked out tile by tile."""
     neighbours = jnp.asarray(neighbour_weights(volume.spacing), jnp.float32)
     found = np.empty(shape_of(box), dtype)
     filled, shape = tiles(box, _TILE)
+    z, y, x = (-(-n // tile) * tile for n, tile in zip(found.shape, shape, strict=True))
+    data, inside = around(volume, box, _HALO, (z, y, x))
     for tile in filled:
-        data, inside = around(volume, tile, _HALO, shape)
-        solved = np.asarray(solver(data, rule, weight, neighbours, inside))
+        place = within(tile, box)
+        known = data[_grown(place, shape, 2 * _HALO)]
+        counted = inside[_grown(place, shape, 2 * _HALO - 2)]
+        solved = np.asarray(solver(known, rule, weight, neighbours, counted))
         z, y, x = shape_of(tile)
-        found[within(tile, box)] = solved[:z, :y, :x]
+        found[place] = solved[:z, :y, :x]
+        if progress is not None:
+            progress(z * y * x)
     return found
+
+
+def _grown(place: Box, shape: Shape, more: int) -> Box:
+    z, y, x = (slice(s.start, s.start + n + more) for s, n in zip(place, shape, strict=True))
+    return z, y, x
 
 
 @jax.jit

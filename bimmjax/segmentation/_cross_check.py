@@ -1,0 +1,159 @@
+"""A fitted model and labels as two independent measurements of the same volume."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.descriptors import crofton_areas
+from bimmjax.descriptors._describe import count_labels
+from bimmjax.descriptors._labels import open_labels, open_mask
+from bimmjax.models import phase_pairs
+from bimmjax.segmentation._given_fit import given_fit
+from bimmjax.segmentation._rule import NO_LABEL
+
+
+class Compared(NamedTuple):
+    """One quantity, from the model and from labels.
+
+    quantity : "volume_fractions" or "interface_areas". which : "0", or "0-1". model : what was
+    fitted, and [low, high] at 95 %; None where the fit does not know. measured : on the labels.
+    """
+
+    quantity: str
+    which: str
+    model: float | None
+    interval: tuple[float, float] | None
+    measured: float
+
+    @property
+    def difference(self) -> float | None:
+        """Measured less fitted."""
+        return None if self.model is None else self.measured - self.model
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether what was measured lies within the model's interval; None without one."""
+        if self.interval is None:
+            return None
+        return self.interval[0] <= self.measured <= self.interval[1]
+
+
+class CrossCheck(NamedTuple):
+    """What a fit and labels say of the same volume."""
+
+    rows: tuple[Compared, ...]
+    """Fractions by phase, then areas by pair."""
+    length_unit: str
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether all that has an interval agrees; None if nothing has."""
+        told = [row.agrees for row in self.rows if row.agrees is not None]
+        return all(told) if told else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None, by quantity and phase or pair."""
+        told: dict[str, Any] = {"agrees": self.agrees, "units": {"length": self.length_unit}}
+        for row in self.rows:
+            told.setdefault(row.quantity, {})[row.which] = {
+                "model": row.model,
+                "interval": None if row.interval is None else list(row.interval),
+                "measured": row.measured,
+                "difference": row.difference,
+                "agrees": row.agrees,
+            }
+        return told
+
+
+def cross_check(
+    labels: Any, fit: Any, *, mask: Any = None, ignore: int | None = int(NO_LABEL), **options: Any
+) -> CrossCheck:
+    """Fractions and areas of a fit beside those of labels, and whether they agree.
+
+    The fit counts no labels and the labels know no model, so where both agree within the error
+    bars there is reason to believe both. Areas of labels are Crofton counts.
+
+    Parameters
+    ----------
+    labels : path, array or Volume
+        (z, y, x) of whole numbers 0 ... N - 1 in order of intensity, from any method. Streamed.
+    fit : Fit, dict or path of fit.json
+        Of the same volume, with as many phases or more.
+    mask : volume, optional
+        Of the same shape; only voxels where it is not 0 count.
+    ignore : int, optional
+        A label that says that there is none.
+    **options
+        `spacing`, `unit`, `dataset`: as in `open_volume`; by default lengths are the fit's.
+
+    Returns
+    -------
+    CrossCheck
+
+    Raises
+    ------
+    InputError
+        More labels than phases, or voxels of another size than the fit's.
+
+    Notes
+    -----
+    Intervals are the fit's `confidence` (95 %, of this volume's own values), so labels are held
+    against what the fit is sure of. Labels have errors of their own: blur moves them across
+    interfaces and noise makes them rough.
+
+    Examples
+    --------
+    >>> import jax, bimmjax
+    >>> made = bimmjax.sim.artificial_volume(jax.random.key(0), (64, 64, 64), with_area=False)
+    >>> fit = bimmjax.fit(made.image, 2)
+    >>> found = bimmjax.cross_check(bimmjax.segment(made.image, fit, mrf=True), fit)
+    >>> [row.which for row in found.rows]
+    ['0', '1', '0-1']
+
+    Source: BIMM paper, §4.4.
+    """
+    told = given_fit(fit)
+    phases = len(told["params"]["intensities"])
+    volume = open_labels(labels, **options)
+    unit = told.get("units", {}).get("length", "voxel")
+    spacing = tuple(told.get("spacing", (1.0, 1.0, 1.0)))
+    if volume.unit == unit and not np.allclose(volume.spacing, spacing, rtol=1e-3):
+        raise InputError(
+            f"labels: got voxels of {volume.spacing} {unit}, wants those of the fit, {spacing}"
+        )
+    covered = open_mask(mask, volume, ignore)
+    voxels = count_labels(volume, covered, None)
+    if voxels.size > phases:
+        raise InputError(
+            f"labels: got {voxels.size} phases (labels up to {voxels.size - 1}), wants at most the "
+            f"{phases} of the fit"
+        )
+    shares = np.zeros(phases)
+    shares[: voxels.size] = voxels / voxels.sum()
+    areas = crofton_areas(volume, phases, mask=covered, spacing=spacing, unit=unit)
+    pairs = [f"{i}-{j}" for i, j in phase_pairs(phases)]
+    rows = _rows(told, "volume_fractions", [str(k) for k in range(phases)], shares)
+    return CrossCheck((*rows, *_rows(told, "interface_areas", pairs, areas)), unit)
+
+
+def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> list[Compared]:
+    fitted = _by_name(told.get("properties", {}).get(quantity), names)
+    bars = _by_name((told.get("confidence") or {}).get(quantity), names)
+    rows = []
+    for name, value in zip(names, measured, strict=True):
+        model, bar = fitted.get(name), bars.get(name)
+        interval = None
+        if model is not None and bar is not None and None not in bar:
+            interval = (float(bar[0]), float(bar[1]))
+        rows.append(Compared(quantity, name, model, interval, float(value)))
+    return rows
+
+
+def _by_name(values: Any, names: list[str]) -> dict[str, Any]:
+    """Lists are in the order of the names."""
+    if values is None:
+        return {}
+    return values if isinstance(values, dict) else dict(zip(names, values, strict=True))
