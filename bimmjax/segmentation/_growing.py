@@ -16,7 +16,7 @@ from bimmjax.descriptors._labels import open_labels
 from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._volume import loaded_once
 
-_MOST_KEPT = 2**26
+_MOST_KEPT = 2**28  # bytes
 _MOST_BANDS = 255
 # Marks of voxels that have no label: they may get one, wait for one, or never get one.
 _FREE, _WAITING, _NEVER = 0, -1, -2
@@ -152,7 +152,8 @@ def grow_seeds(volume: Any, seeds: Any, *, by_slice: bool = True, **options: Any
         Of the same shape: 0 unlabelled, 1, 2, ... regions.
     by_slice : bool
         Each slice (y, x) by itself, as the paper has it: from its own seeds, so a slice without
-        any stays 0. Else in 3D: the whole volume in memory, once, at the first box.
+        any stays 0. Else in 3D: the whole volume, once, at the first box, which takes about 150
+        bytes of memory for each voxel.
     **options
         `spacing`, `unit`, `dataset`, `dtype`: as in `open_volume`, of the volume.
 
@@ -184,7 +185,7 @@ def grow_seeds(volume: Any, seeds: Any, *, by_slice: bool = True, **options: Any
     _, height, width = opened.shape
     rows = (slice(0, height), slice(0, width))
 
-    @lru_cache(maxsize=max(_MOST_KEPT // (height * width), 1))
+    @lru_cache(maxsize=max(_MOST_KEPT // (height * width * marks.dtype.itemsize), 1))
     def grown(at: int) -> np.ndarray:
         here = slice(at, at + 1)
         return seeded_region_growing(opened.read(here, *rows)[0], marks.read(here, *rows)[0])

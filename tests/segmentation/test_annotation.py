@@ -428,6 +428,8 @@ def test_outliers_among_equals():
     assert not outlier_blobs({"area": np.ones(1)}).any()
     mostly = {"area": np.array([4.0] * 20 + [400.0])}
     assert outlier_blobs(mostly).tolist() == [False] * 20 + [True]
+    # Values that are common are none, though more than half lie at the median.
+    assert not outlier_blobs({"area": np.array([4.0] * 20 + [5.0] * 15)}).any()
     # A single voxel among large equal blobs is odd, but not large.
     assert not outlier_blobs({"area": np.array([4.0] * 20 + [0.04])}).any()
 
