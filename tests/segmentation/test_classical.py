@@ -116,7 +116,7 @@ def test_spatial_kmeans_is_kmeans_of_standardised_features(three, monkeypatch):
     nearest = np.argmin(((features[:, None] - centres) ** 2).sum(-1), 1) + 1
     assert np.mean(nearest == labels[bright]) > 0.995
     best = float(KMeans(3, n_init=10, random_state=0).fit(features).inertia_ or 0.0)
-    ours = ((features - centres[labels[bright] - 1]) ** 2).sum()
+    ours = float(np.sum((features - centres[np.asarray(labels[bright], int) - 1]) ** 2))
     assert ours < 1.01 * best
     assert (np.diff([image[labels == k].mean() for k in (1, 2, 3)]) > 0).all()
 
