@@ -66,7 +66,7 @@ def blobs(
     >>> found["area"].tolist(), found["aspect_ratio"].round(9).tolist()
     ([2.0, 0.25], [2.0, 1.0])
 
-    Source: Modular U-Net paper, data annotation, where odd blobs of a slice are looked at.
+    Source: Modular U-Net paper, data annotation, step 2.
     """
     phase = whole_number("phase", phase, 0, 2**63 - 1)
     volume = open_labels(labels, **options)

@@ -177,7 +177,7 @@ def grow_seeds(volume: Any, seeds: Any, *, by_slice: bool = True, **options: Any
     >>> grow_seeds(image, seeds).read(*(slice(None),) * 3).tolist()
     [[[1, 1, 1, 2, 2]]]
 
-    Source: Modular U-Net paper, data annotation, step 2.
+    Source: Modular U-Net paper, data annotation, step 1.
     """
     opened, marks = open_volume(volume, **options), open_labels(seeds, "seeds")
     if marks.shape != opened.shape:
@@ -240,7 +240,7 @@ def seeds_from_thresholds(
     >>> seeds.read(*(slice(None),) * 3).tolist()
     [[[2, 0, 1, 1]]]
 
-    Source: Modular U-Net paper, data annotation, step 2.
+    Source: Modular U-Net paper, data annotation, step 1.
     """
     opened = open_volume(volume, **options)
     limits = _limits(bands, opened.dtype)
