@@ -14,7 +14,7 @@ from bimmjax.volumes import Volume, open_volume, stream
 AXES = ("z", "y", "x")
 # Voxels of a block of layers, and of a slab; a thin slab of a huge volume may exceed it.
 _LAYERS = 2**23
-_SLAB = 2**26
+_SLAB = 2**24
 
 
 def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
@@ -62,16 +62,23 @@ def layers(volume: Volume) -> list[int]:
 
 
 def slabs(
-    volume: Volume, mask: Volume | None, along: int
-) -> Generator[tuple[np.ndarray, np.ndarray | None], None, None]:
-    """Slabs that cut the volume across one axis and go through it along the others.
-
-    Each with what the mask says of it, None without a mask.
-    """
-    others = volume.voxels // volume.shape[along]
-    chunk = max(volume.chunks[along], 1)
-    thick = max(_SLAB // (chunk * others), 1) * chunk
-    shape = [thick if k == along else n for k, n in enumerate(volume.shape)]
+    volume: Volume, mask: Volume | None
+) -> Generator[tuple[slice, np.ndarray, np.ndarray | None], None, None]:
+    """Whole layers, in whole chunks: where along z, labels, what the mask says (None without)."""
+    _, y, x = volume.shape
+    chunk = max(volume.chunks[0], 1)
+    shape = [max(_SLAB // (chunk * y * x), 1) * chunk, y, x]
     masks = None if mask is None else stream(mask, shape, halo=0, threads=1, ahead=0)
     for block in stream(volume, shape, halo=0, threads=1, ahead=0):
-        yield block.data, None if masks is None else next(masks).data != 0
+        place = slice(block.start[0], block.start[0] + block.core[0])
+        yield place, block.data, None if masks is None else next(masks).data != 0
+
+
+def rows(volume: Volume, part: slice) -> Volume:
+    """A part of a volume along y."""
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        return volume.reader(z, slice(part.start + y.start, part.start + y.stop), x)
+
+    shape = volume.shape[0], part.stop - part.start, volume.shape[2]
+    return replace(volume, shape=shape, reader=read)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bimmjax._core.checks import whole_number
-from bimmjax.descriptors._bits import counted
-from bimmjax.descriptors._labels import axis_number, open_labels, open_mask, slabs
+from bimmjax.descriptors._bits import counted, packed
+from bimmjax.descriptors._labels import axis_number, open_labels, open_mask, rows, slabs
 from bimmjax.volumes import Volume
+
+# Bits kept of voxels, for lines along z; half a GiB.
+_BITS = 2**32
 
 
 class LineCounts(NamedTuple):
@@ -57,7 +60,8 @@ def line_counts(
 ) -> dict[tuple[int, str], LineCounts]:
     """Counts behind two-point correlation, lineal path and chords, by (phase, axis).
 
-    Streams: memory stays bounded whatever the volume's size.
+    Streams: memory stays bounded whatever the volume's size, by a few layers of chunks
+    and half a GiB. All is read twice; for lines along z more often if their bits exceed that.
 
     Parameters
     ----------
@@ -92,42 +96,73 @@ def line_counts(
     volume = open_labels(labels)
     covered = open_mask(mask, volume)
     wanted = [phases] if isinstance(phases, int | np.integer) else list(phases)
-    found: dict[tuple[int, str], LineCounts] = {}
-    # Slabs across y serve the lines along z and x, those across z the lines along y.
-    for along, served in ((1, (0, 2)), (0, (1,))):
-        here = [k for k in served if "zyx"[k] in axes]
-        if here:
-            found |= _through(volume, covered, along, here, wanted, lags, periodic)
-    return {(p, a): found[p, a] for p in wanted for a in axes if axis_number(a) >= 0}
+    sizes = {axis_number(a): lags_of(volume, axis_number(a), lags) for a in axes}
+    found: dict[tuple[int | None, int], np.ndarray] = {}
+    for k, n in sizes.items():
+        found |= {(p, k): np.zeros((2, n), np.int64) for p in [*wanted, None]}
+        if covered is None:
+            steps = volume.shape[k] - (0 if periodic else np.arange(n))
+            found[None, k] += steps * (volume.voxels // volume.shape[k])
+    for bits in (_along_layers, _across_layers):
+        for p, k, words in bits(volume, covered, wanted, list(sizes)):
+            found[p, k] += counted(words, sizes[k], periodic)
+    return {
+        (p, a): LineCounts(*found[p, axis_number(a)], *found[None, axis_number(a)])
+        for p in wanted
+        for a in axes
+    }
 
 
-def _through(
-    volume: Volume,
-    mask: Volume | None,
-    along: int,
-    axes: Sequence[int],
-    phases: Sequence[int],
-    lags: int | None,
-    periodic: bool,
-) -> dict[tuple[int, str], LineCounts]:
-    """All slabs across one axis: lines along the others."""
-    sizes = {k: lags_of(volume, k, lags) for k in axes}
-    inside = {(p, k): np.zeros((2, sizes[k]), np.int64) for p in phases for k in axes}
-    possible = {k: np.zeros((2, sizes[k]), np.int64) for k in axes}
-    for data, good in slabs(volume, mask, along):
-        for k in axes:
-            if good is not None:
-                possible[k] += counted(good, k, sizes[k], periodic)
-            else:
-                steps = data.shape[k] - (0 if periodic else np.arange(sizes[k]))
-                possible[k] += steps * (data.size // data.shape[k])
-        for p in phases:
-            there = data == p
-            if good is not None:
-                there &= good
-            for k in axes:
-                inside[p, k] += counted(there, k, sizes[k], periodic)
-    return {(p, "zyx"[k]): LineCounts(*inside[p, k], *possible[k]) for p in phases for k in axes}
+# Lines' bits, of each phase or (None) of all that a mask lets count, and their axis.
+_Bits = Generator[tuple[int | None, int, np.ndarray], None, None]
+
+
+def _along_layers(
+    volume: Volume, mask: Volume | None, phases: Sequence[int], axes: Sequence[int]
+) -> _Bits:
+    """Along y and x, slab by slab."""
+    within = [k for k in axes if k]
+    for _, labels, good in slabs(volume, mask) if within else ():
+        for p, there in _sets(labels, good, phases):
+            for k in within:
+                yield p, k, packed(there, k)
+
+
+def _across_layers(
+    volume: Volume, mask: Volume | None, phases: Sequence[int], axes: Sequence[int]
+) -> _Bits:
+    """Along z: of all rows at once, or, beyond `_BITS`, of some after others.
+
+    Slabs across y would have to be the whole volume where its chunks are whole slices. So layers
+    are read as they lie, and only their bits, a bit per voxel and phase, wait for the last one.
+    """
+    z, y, x = volume.shape
+    kept = len(set(phases)) + (mask is not None)
+    share = max(_BITS // (max(kept, 1) * z * x), 1)
+    if share >= volume.chunks[1] > 0:
+        share -= share % volume.chunks[1]
+    for start in range(0, y if 0 in axes else 0, share):
+        part = slice(start, min(start + share, y))
+        bits: dict[int | None, np.ndarray] = {}
+        masked = None if mask is None else rows(mask, part)
+        for place, labels, good in slabs(rows(volume, part), masked):
+            for p, there in _sets(labels, good, phases):
+                words = packed(there, 0)
+                if p not in bits:
+                    bits[p] = np.empty((z, words.shape[1]), words.dtype)
+                bits[p][place] = words
+        for p in list(bits):
+            yield p, 0, bits.pop(p)
+
+
+def _sets(
+    labels: np.ndarray, good: np.ndarray | None, phases: Sequence[int]
+) -> Generator[tuple[int | None, np.ndarray], None, None]:
+    """Where each phase is that counts, and (None) all that counts, with a mask."""
+    if good is not None:
+        yield None, good
+    for p in dict.fromkeys(phases):
+        yield p, (labels == p if good is None else (labels == p) & good)
 
 
 def lags_of(volume: Volume, axis: int, lags: int | None) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from bimmjax import InputError, convert, descriptors
-from bimmjax.descriptors import _labels, line_counts
+from bimmjax import InputError, convert, descriptors, open_volume
+from bimmjax.descriptors import _bits, _labels, _lines, line_counts
 
 AXES = ("z", "y", "x")
 
@@ -84,10 +86,31 @@ def test_a_volume_streams_in_slabs(tmp_path, monkeypatch: pytest.MonkeyPatch):
     path = convert(labels, tmp_path / "a.zarr", chunk=(4, 4, 16), shard=(4, 4, 16))
     whole = line_counts(labels, [1, 2], mask=mask)
     monkeypatch.setattr(_labels, "_SLAB", 600)
-    parts = line_counts(path, [1, 2], mask=mask)
-    for key, counts in whole.items():
-        for a, b in zip(counts, parts[key], strict=True):
-            np.testing.assert_array_equal(a, b, err_msg=str(key))
+    monkeypatch.setattr(_bits, "_PART", 200)
+    for kept in (2**32, 17 * 37 * 3 * 5, 1):  # all rows at once, a chunk of them, single ones
+        monkeypatch.setattr(_lines, "_BITS", kept)
+        parts = line_counts(path, [1, 2], mask=mask)
+        for key, counts in whole.items():
+            for a, b in zip(counts, parts[key], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=str(key))
+
+
+def test_memory_is_bounded_where_slices_lie_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_labels, "_SLAB", 2**15)
+    monkeypatch.setattr(_lines, "_BITS", 2**18)
+    labels = np.random.default_rng(0).integers(0, 2, (64, 64, 64), np.uint8)
+    read: list[int] = []
+    volume = open_volume(labels)
+
+    def reader(*box: slice) -> np.ndarray:
+        data = volume.reader(*box)
+        read.append(data.size)
+        return data
+
+    found = line_counts(replace(volume, reader=reader), [0, 1])
+    assert max(read) == 2**15
+    assert sum(read) == 2 * labels.size
+    np.testing.assert_array_equal(found[1, "z"].pairs[:1], labels.sum())
 
 
 def test_limits():
