@@ -77,10 +77,10 @@ def crofton_areas(labels: Any, phases: int, *, mask: Any = None, **options: Any)
     covered = open_mask(mask, volume)
     crossings = np.zeros((len(DIRECTIONS), phases * (phases - 1) // 2), np.int64)
     possible = np.zeros(len(DIRECTIONS), np.int64)
-    for data, good, weights in _overlapping(volume, covered):
-        crossed, counted = _crossings(data, good, weights, phases)
-        crossings += np.asarray(crossed).astype(np.int64)
-        possible += np.asarray(counted).astype(np.int64)
+    for bits, weights in _overlapping(volume, covered, phases):
+        counted = np.asarray(_crossings(bits, weights, volume.shape[2])).astype(np.int64)
+        possible += counted[:, 0]
+        crossings += counted[:, 1:]
     areas = np.array(list(crossing_areas(volume.spacing).values())) / np.prod(volume.spacing)
     return areas @ (crossings / np.maximum(possible, 1)[:, None])
 
@@ -118,7 +118,7 @@ def _direction_shares(steps: np.ndarray) -> np.ndarray:
 
 
 class _Weights(NamedTuple):
-    """Twice the voxels that a step along an axis stands for, by axis; or no step.
+    """Twice the voxels that a step along z or y stands for, or no step; `_along_x` does the rest.
 
     What lies between the last centres and the faces is unseen, and taken to be like what is next
     to it: so bodies in the middle are counted right as well as those that go on beyond the faces.
@@ -126,29 +126,36 @@ class _Weights(NamedTuple):
 
     step_z: Array
     step_y: Array
-    step_x: Array
     stay_z: Array
     stay_y: Array
-    stay_x: Array
 
 
 def _overlapping(
-    volume: Volume, mask: Volume | None
-) -> Generator[tuple[Array, Array | None, _Weights], None, None]:
-    """Slabs along z that share a layer with the next one."""
+    volume: Volume, mask: Volume | None, phases: int
+) -> Generator[tuple[np.ndarray, _Weights], None, None]:
+    """Slabs along z that share a layer with the next one: bits of what counts, then each phase."""
     z, y, x = volume.shape
-    steps = [_step_weights(n) for n in volume.shape]
+    steps = [_step_weights(n) for n in (z, y)]
     thick = max(_SLAB // (y * x), 1)
     for start in range(0, max(z - 1, 1), thick):
         stop = min(start + thick + 1, z)
         box = slice(start, stop), slice(None), slice(None)
-        stays = [np.full(n, 2) for n in (stop - start, y, x)]
+        stays = [np.full(n, 2) for n in (stop - start, y)]
         if stop < z:
             stays[0][-1] = 0  # the next slab begins with it
-        along = steps[0][start : stop - 1], steps[1], steps[2]
+        along = steps[0][start : stop - 1], steps[1]
         weights = _Weights(*(_whole(w) for w in along), *(_whole(w) for w in stays))
-        good = None if mask is None else jnp.asarray(mask.read(*box) != 0)
-        yield jnp.asarray(volume.read(*box)), good, weights
+        labels = volume.read(*box)
+        good = np.ones(labels.shape, bool) if mask is None else mask.read(*box) != 0
+        bits = [_packed(good), *(_packed((labels == p) & good) for p in range(phases))]
+        yield np.stack(bits), weights
+
+
+def _packed(inside: np.ndarray) -> np.ndarray:
+    """Bits (words, z, y) of a boolean volume, lowest first along x."""
+    octets = np.packbits(inside, axis=2, bitorder="little")
+    words = np.pad(octets, ((0, 0), (0, 0), (0, -octets.shape[2] % 4))).view("<u4")
+    return np.moveaxis(words, 2, 0).astype(np.uint32, order="C")
 
 
 def _whole(weights: np.ndarray) -> Array:
@@ -162,38 +169,52 @@ def _step_weights(size: int) -> np.ndarray:
     return weights
 
 
-@partial(jax.jit, static_argnames="phases")
-def _crossings(
-    labels: Array, good: Array | None, weights: _Weights, phases: int
-) -> tuple[Array, Array]:
-    """Weighed changes of phase (directions, pairs), and pairs of voxels (directions,)."""
-    crossed, possible = [], []
-    for direction in DIRECTIONS:
-        near, far = (
-            tuple(_part(n, d, side) for n, d in zip(labels.shape, direction, strict=True))
-            for side in (0, 1)
-        )
-        a, b = labels[near], labels[far]
-        z, y, x = (
-            step if d else stay
-            for d, step, stay in zip(direction, weights[:3], weights[3:], strict=True)
-        )
-        weight = z[:, None, None] * y[:, None] * x
-        if good is not None:
-            weight = jnp.where(good[near] & good[far], weight, 0)
-        possible.append(jnp.sum(weight, dtype=jnp.uint32))
-        crossed.append(
-            [
-                jnp.sum(jnp.where(_change(a, b, i, j), weight, 0), dtype=jnp.uint32)
-                for i in range(phases)
-                for j in range(i + 1, phases)
-            ]
-        )
-    return jnp.asarray(crossed), jnp.stack(possible)
+@partial(jax.jit, static_argnames="size")
+def _crossings(bits: Array, weights: _Weights, size: int) -> Array:
+    """Weighed (directions, 1 + pairs): all that count, and changes of each two phases.
+
+    Of bits (1 + phases, words, z, y) as `_overlapping` makes them; size: voxels along x.
+    """
+    following = jnp.concatenate([bits[:, 1:], jnp.zeros_like(bits[:, :1])], axis=1)
+    shifted = (bits >> 1) | (following << 31)
+    first, second = np.triu_indices(len(bits) - 1, 1)
+    pairs = jnp.asarray(np.r_[0, first + 1]), jnp.asarray(np.r_[0, second + 1])
+
+    def along(direction: tuple[int, int, int]) -> Array:
+        (near, far), (z, y) = _steps(bits.shape[2:], direction[:2], weights)
+        a = (shifted if direction[2] < 0 else bits)[near]
+        b = (shifted if direction[2] > 0 else bits)[far]
+
+        def count(pair: tuple[Array, Array]) -> Array:
+            i, j = pair
+            rows = _along_x((a[i] & b[j]) | (a[j] & b[i]), direction[2] != 0, size)
+            return jnp.sum(z[:, None] * y * rows, dtype=jnp.uint32)
+
+        return jax.lax.map(count, pairs)
+
+    return jnp.stack([along(direction) for direction in DIRECTIONS])
 
 
-def _change(a: Array, b: Array, i: int, j: int) -> Array:
-    return ((a == i) & (b == j)) | ((a == j) & (b == i))
+def _steps(
+    shape: Sequence[int], direction: Sequence[int], weights: _Weights
+) -> tuple[list[tuple[slice, ...]], list[Array]]:
+    """Where along z and y steps begin and end, of all bits, and what they weigh."""
+    everything = slice(None), slice(None)
+    parts = [
+        (*everything, *(_part(n, d, side) for n, d in zip(shape, direction, strict=True)))
+        for side in (0, 1)
+    ]
+    chosen = zip(direction, weights[:2], weights[2:], strict=True)
+    return parts, [step if d else stay for d, step, stay in chosen]
+
+
+def _along_x(words: Array, stepping: bool, size: int) -> Array:
+    """Twice the bits of each row (words, z, y), and the first and last step's once more."""
+    rows = 2 * jnp.sum(jax.lax.population_count(words), axis=0, dtype=jnp.uint32)
+    if not stepping or size < 2:
+        return rows
+    word, bit = divmod(size - 2, 32)
+    return rows + (words[0] & 1) + (words[word] >> bit & 1)
 
 
 def _part(size: int, step: int, side: int) -> slice:

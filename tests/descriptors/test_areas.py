@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bimmjax import InputError, sim
+from bimmjax import InputError, open_volume, sim
 from bimmjax.descriptors import _crofton, _marching, crofton_areas, marching_cubes_areas
 from bimmjax.descriptors._crofton import DIRECTIONS, _direction_shares
 
@@ -18,6 +18,24 @@ def ball(radius: float, shape: tuple[int, int, int], at=None, steps=(1.0, 1.0, 1
         for axis, (n, c, h) in enumerate(zip(shape, centre, steps, strict=True))
     ]
     return (axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2 < radius**2).astype(np.uint8)
+
+
+def crossings_by_hand(labels: np.ndarray, good: np.ndarray, phases: int) -> np.ndarray:
+    """(directions, 1 + pairs): every step that counts, and those between each two phases."""
+    found = np.zeros((len(DIRECTIONS), 1 + phases * (phases - 1) // 2), int)
+    pairs = [None, *((i, j) for i in range(phases) for j in range(i + 1, phases))]
+    for row, direction in zip(found, DIRECTIONS, strict=True):
+        for place in np.ndindex(labels.shape):
+            there = tuple(np.add(place, direction))
+            if any(not 0 <= k < n for k, n in zip(there, labels.shape, strict=True)):
+                continue
+            weight = int(good[place] and good[there])
+            for k, d, n in zip(place, direction, labels.shape, strict=True):
+                low = min(k, k + d)
+                weight *= 2 + (d != 0) * ((low == 0) + (low == n - 2))
+            ends = tuple(sorted((labels[place], labels[there])))
+            row += [weight * (pair is None or pair == ends) for pair in pairs]
+    return found
 
 
 @pytest.mark.parametrize("radius", [10.0, 12.7, 17.0, 25.0])
@@ -94,6 +112,19 @@ def test_slabs_blocks_and_masks(monkeypatch: pytest.MonkeyPatch):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     everything = np.ones(labels.shape, bool)
     np.testing.assert_allclose(crofton_areas(labels, 3, mask=everything), whole[0])
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 4, 1), (1, 6, 2), (4, 2, 3), (2, 5, 33), (6, 3, 34), (3, 1, 70)]
+)
+def test_crossings_are_those_by_hand(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch):
+    labels = np.random.default_rng(0).integers(0, 4, shape)  # one more than is asked for
+    mask = np.random.default_rng(1).random(shape) > 0.2
+    monkeypatch.setattr(_crofton, "_SLAB", 2 * shape[1] * shape[2])
+    for good in (np.ones(shape, bool), mask):
+        slabs = _crofton._overlapping(open_volume(labels), open_volume(good), 3)
+        told = sum(np.asarray(_crofton._crossings(*slab, shape[2]), int) for slab in slabs)
+        np.testing.assert_array_equal(told, crossings_by_hand(labels, good, 3))
 
 
 def test_limits():
