@@ -102,7 +102,7 @@ def crossing_areas(
     Examples
     --------
     >>> round(crossing_areas()[0, 0, 1], 4)
-    0.0915
+    0.1831
     """
     steps = np.array(DIRECTIONS) * np.array(spacing)
     per_crossing = 2.0 * np.prod(spacing) / np.linalg.norm(steps, axis=1)
