@@ -74,10 +74,13 @@ def _where(
     row, column = np.unravel_index(int(np.argmax(dense)), dense.shape)
     part = (slice(row, row + _SHOWN), slice(column, column + _SHOWN))
     near = uniform_filter(wrong[part], 9, mode="constant")
+    kept = np.zeros_like(near)
+    kept[8:-20, 8:-8] = 1.0  # clear of the edges and of the scale bar
+    near = near * kept
     frames = []
     for _ in range(3):
         r, c = (int(k) for k in np.unravel_index(int(np.argmax(near)), near.shape))
-        frames.append((min(max(r, 7), _SHOWN - 8), min(max(c, 7), _SHOWN - 8)))
+        frames.append((r, c))
         near[max(r - 14, 0) : r + 14, max(c - 14, 0) : c + 14] = 0.0
     return part, frames
 
