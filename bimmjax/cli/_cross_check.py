@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bimmjax._core.checks import InputError
 from bimmjax.cli import _options
 from bimmjax.cli._fit import default_folder
 
@@ -59,14 +60,21 @@ def cross_check(
     keep_compiled_code()
     target = default_folder(labels[0], "-cross-check") if out is None else out
     with output_folder(target, own=OWN_FILES, overwrite=overwrite) as folder:
-        found = {name: checked(name, fit, mask=mask, dataset=dataset) for name in labels}
+        found = {}
+        for name in labels:
+            try:
+                found[name] = checked(name, fit, mask=mask, dataset=dataset)
+            except InputError as error:
+                text = str(error).replace("labels: got", f"labels: {name}: got", 1)
+                raise InputError(text) from None
         told = {"fit": fit, "labels": {name: check.to_dict() for name, check in found.items()}}
         with writing_to(target):
             text = json.dumps(told, indent=2, allow_nan=False)
             (folder / "cross_check.json").write_text(text + "\n", encoding="utf-8")
-            write_cross_check_report(
-                {Path(name).name: check for name, check in found.items()}, folder, fit=fit
-            )
+            short = [Path(name).name for name in found]
+            names = short if len(set(short)) == len(short) else list(found)
+            checks = dict(zip(names, found.values(), strict=True))
+            write_cross_check_report(checks, folder, fit=fit)
     if as_json:
         typer.echo(text)
     elif not quiet:
@@ -78,7 +86,7 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from bimmjax.report._cross_check_page import told
+    from bimmjax.report._cross_check_page import HEADS, refusals, told
 
     console = Console(highlight=False)
     for name, check in found.items():
@@ -86,9 +94,12 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
             box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title=escape(name),
             title_justify="left",
         )  # fmt: skip
-        for head in ("", "fit", "fit, 95 %", "labels", ""):
+        for head in HEADS:
             table.add_column(head, justify="right" if head else "left")
         for row in check.rows:
             table.add_row(*map(escape, told(row, check.length_unit)))
         console.print(table)
+    first = next(iter(found.values()))
+    for text in (*refusals(first), *(f"Warning of the fit: {text}" for text in first.warnings)):
+        console.print(escape(text), soft_wrap=True)
     console.print(f"Written: {escape(str(out / 'report.html'))}", soft_wrap=True)

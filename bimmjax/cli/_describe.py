@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,13 +111,22 @@ def _write_curves(found: Description, path: Path) -> None:
         for (phase, axis), counts in found.lines.items():
             lags = found.lags(axis)
             for lag, both, way in zip(lags, counts.two_point, counts.lineal_path, strict=False):
-                rows.writerow([phase, axis, lag, both, way])
+                rows.writerow([phase, axis, lag, *map(_known, (both, way))])
         finest = min(found.spacing)
         others = {(p, f"plane_{a}"): curve for (p, a), curve in found.planes.items()}
         others |= {(p, "radial"): curve for p, curve in found.radial.items()}
         for (phase, direction), curve in others.items():
             for lag, both in enumerate(curve):
-                rows.writerow([phase, direction, lag * finest, both, ""])
+                rows.writerow([phase, direction, lag * finest, _known(both), ""])
+
+
+def _known(value: float) -> float | str:
+    """Nothing for what no two voxels tell."""
+    return value if math.isfinite(value) else ""
+
+
+def _told(value: float, digits: str) -> str:
+    return f"{value:{digits}}" if math.isfinite(value) else "-"
 
 
 def _print(found: Description, out: Path) -> None:
@@ -139,8 +149,8 @@ def _print(found: Description, out: Path) -> None:
         table.add_row(
             str(phase),
             f"{100.0 * found.volume_fractions[phase]:.3f} %",
-            ", ".join(f"{d:.4g}" for d in found.diameters(phase).values()),
-            *(f"{errors[name]:.3f}" for name in ("e_tpcf", "e_lpf", "e_d")),
+            ", ".join(_told(d, ".4g") for d in found.diameters(phase).values()),
+            *(_told(errors[name], ".3f") for name in ("e_tpcf", "e_lpf", "e_d")),
             "" if part is None else f"{part.sizes.size:,}",
             "" if part is None else f"{part.euler:,}",
             through or ("" if part is None else "no axis"),

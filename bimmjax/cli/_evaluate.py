@@ -27,7 +27,9 @@ def evaluate(
     solid: Annotated[
         int | None,
         typer.Option(
-            metavar="LABEL", help="The phase of MGP. Default: the last.", show_default=False
+            metavar="LABEL",
+            help="The phase of MGP. Default: the truth's last.",
+            show_default=False,
         ),
     ] = None,
     classes: Annotated[
@@ -77,21 +79,31 @@ def evaluate(
 
                 plot.confusion(found.confusion).savefig(folder / "confusion.png")
             if volume:
-                _write_errors(labels, truth, folder / "errors.zarr")
+                _write_errors(labels, truth, mask, ignore, folder / "errors.zarr")
     if as_json:
         typer.echo(text)
     elif not quiet:
         _print(found, solid, Path(target))
 
 
-def _write_errors(labels: str, truth: str, path: Path) -> None:
-    """1 where the labels are wrong, 0 elsewhere."""
+def _write_errors(
+    labels: str, truth: str, mask: str | None, ignore: int | None, path: Path
+) -> None:
+    """1 where the labels are wrong, 0 elsewhere, and where nothing counts."""
+    from bimmjax.descriptors._labels import open_mask
     from bimmjax.volumes import convert, open_volume
 
     told, right = open_volume(labels), open_volume(truth)
+    covered = open_mask(mask, told, ignore)
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        return (told.read(z, y, x) != right.read(z, y, x)).astype("uint8")
+        true = right.read(z, y, x)
+        wrong = told.read(z, y, x) != true
+        if ignore is not None:
+            wrong &= true != ignore
+        if covered is not None:
+            wrong &= covered.read(z, y, x) != 0
+        return wrong.astype("uint8")
 
     import numpy
 
@@ -114,7 +126,7 @@ def _print(found: Scores, solid: int | None, out: Path) -> None:
     means = [f"{100.0 * found.macro(name):.2f} %" for name in names]
     table.add_row("mean", *means, f"{found.support.sum():,}")
     console.print(table)
-    last = len(found.support) - 1 if solid is None else solid
+    last = found.last if solid is None else solid
     console.print(
         f"Misplaced: [bold]{found.misplaced:.3f} %[/] of all voxels (MP), "
         f"[bold]{found.misplaced_of(last):.3f} %[/] of phase {last} (MGP)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bimmjax._core.checks import InputError, choice
+from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.cli import _options
 from bimmjax.cli._fit import default_folder
 
@@ -46,11 +46,14 @@ def segment(
         ),
     ] = None,
     weighted: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--weighted", help="Times the fitted weights: maximum a posteriori, not likelihood."
+            "--weighted/--unweighted",
+            help="Times the fitted weights: maximum a posteriori, not likelihood. "
+            "Default: for probabilities only.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     mrf: Annotated[
         bool,
         typer.Option("--mrf", help="Smooth by a Markov random field; its weight from the volume."),
@@ -77,12 +80,14 @@ def segment(
             metavar="GREY", help="Of spatial-kmeans. Default: Otsu's.", show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of k-means.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of k-means. Default: 0.", show_default=False)
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
             metavar="LABELS.zarr",
-            help="Default: the volume's name and -labels.zarr.",
+            help="Default: the volume's name and -labels.zarr, or -phase0.zarr.",
             show_default=False,
         ),
     ] = None,
@@ -97,7 +102,8 @@ def segment(
     """Label each voxel with the phase that a fitted model finds likeliest there.
 
     Or by a classical method. Writes an OME-Zarr of labels 0 ... N - 1 in order of intensity (255:
-    no number), and into it segment.json and segment.png. It appears when it is complete.
+    no number) or of probabilities, which appears when it is complete; then segment.json into it,
+    and with labels segment.png.
     """
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._compiler import compile_sooner
@@ -106,7 +112,8 @@ def segment(
     from bimmjax.cli._progress import progress_bars
     from bimmjax.volumes import convert, open_volume
 
-    _check(fit, method, {"--weighted": weighted, "--mrf": mrf, "--mrf-weight": mrf_weight,
+    given = {"--phases": phases, "--threshold": threshold, "--seed": seed}
+    _check(fit, method, given, {"--weighted": weighted, "--mrf": mrf, "--mrf-weight": mrf_weight,
                          "--probability": probability})  # fmt: skip
     compile_sooner()
     keep_compiled_code()
@@ -114,7 +121,8 @@ def segment(
         volume, spacing=spacing_of(spacing), unit=unit, dataset=dataset, dtype=dtype
     )
     told: dict[str, Any] = {"volume": volume}
-    target = default_folder(volume, "-labels.zarr") if out is None else out
+    what = "labels" if probability is None else f"phase{probability}"
+    target = default_folder(volume, f"-{what}.zarr") if out is None else out
     with progress_bars(quiet) as bars:
 
         def count(done: int, total: int) -> None:
@@ -169,7 +177,9 @@ def _added_up(progress: Callable[[int, int], object], volume: Volume) -> Callabl
     return add
 
 
-def _check(fit: str | None, method: str | None, of_fits: dict[str, Any]) -> None:
+def _check(
+    fit: str | None, method: str | None, of_methods: dict[str, Any], of_fits: dict[str, Any]
+) -> None:
     """One of the two, and no option of the other."""
     if method is not None:
         choice("method", method, CLASSICAL)
@@ -179,13 +189,25 @@ def _check(fit: str | None, method: str | None, of_fits: dict[str, Any]) -> None
     for name, value in of_fits.items():
         if method is not None and value not in (None, False):
             raise InputError(f"{name}: got it with --method {method}, wants --fit")
+    useless = {"otsu": {"--threshold", "--seed"}, "clahe-otsu": {"--threshold", "--seed"}}
+    useless["kmeans"] = {"--threshold"}
+    for name, value in of_methods.items():
+        if value is None:
+            continue
+        if method is None:
+            raise InputError(f"{name}: got it with --fit, wants --method")
+        if name in useless.get(method, ()):
+            raise InputError(f"{name}: got it with --method {method}, which has no use for it")
 
 
 def _classical(
-    volume: Volume, method: str, phases: int | None, threshold: float | None, seed: int
+    volume: Volume, method: str, phases: int | None, threshold: float | None, seed: int | None
 ) -> Volume:
     from bimmjax import segmentation
 
+    if phases is not None:
+        whole_number("phases", phases, 2, 64 if "kmeans" in method else 5)
+    seed = 0 if seed is None else whole_number("seed", seed, 0, 2**32 - 1)
     if method == "otsu":
         return segmentation.otsu(volume, 2 if phases is None else phases)
     if method == "clahe-otsu":
@@ -199,7 +221,7 @@ def _classical(
 def _fitted(
     volume: Volume,
     fit: str | None,
-    weighted: bool,
+    weighted: bool | None,
     mrf: bool,
     weight: float | None,
     probability: int | None,
@@ -207,6 +229,9 @@ def _fitted(
 ) -> tuple[Volume, dict[str, Any]]:
     from bimmjax import segmentation
 
+    if weight is not None:
+        weight = real_number("mrf-weight", weight, 0.0, 1e6)
+    weighted = probability is not None if weighted is None else weighted
     if mrf and weight is None:
         weight = segmentation.mrf_weight(volume, fit, weighted=weighted)
     field = False if weight is None else weight

@@ -83,8 +83,10 @@ def plane_two_point(
         possible = volume.shape[across] * _possible(edges, reach, periodic)
     else:
         possible = _counts(power[1], padded, reach)
-    ratio = pairs / np.maximum(possible, 1.0)
-    return np.array([_on_circle(ratio, k * sizes.min() / sizes, k) for k in range(lags)])
+    told = possible > 0.5  # counts, up to rounding
+    ratio = np.where(told, pairs / np.maximum(possible, 1.0), 0.0)
+    steps = sizes.min() / sizes
+    return np.array([_on_circle(ratio, told.astype(float), k * steps, k) for k in range(lags)])
 
 
 def radial_two_point(
@@ -165,11 +167,18 @@ def _possible(edges: tuple[int, ...], reach: np.ndarray, periodic: bool) -> np.n
     return np.maximum(found, 0.0)
 
 
-def _on_circle(ratio: np.ndarray, radii: np.ndarray, lag: int) -> float:
-    """Mean over a quarter circle, of 2 lag + 1 points."""
+def _on_circle(ratio: np.ndarray, told: np.ndarray, radii: np.ndarray, lag: int) -> float:
+    """Mean over a quarter circle, of 2 lag + 1 points; NaN where no two voxels are that far apart.
+
+    What no two voxels tell (0 in `told`, and in `ratio`) is left out.
+    """
     angles = 0.5 * np.pi * np.arange(2 * lag + 1) / max(2 * lag, 1)
     points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)])
-    return float(map_coordinates(ratio, points, order=1, mode="nearest").mean())
+    values, weights = (
+        map_coordinates(field, points, order=1, mode="nearest") for field in (ratio, told)
+    )
+    kept = weights > 1e-6
+    return float(np.mean(values[kept] / weights[kept])) if kept.any() else float("nan")
 
 
 def _of_space(inside: np.ndarray, shape: tuple[int, ...], reach: np.ndarray) -> np.ndarray:

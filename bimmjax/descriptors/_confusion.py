@@ -12,6 +12,8 @@ from bimmjax.descriptors._labels import layers, open_labels, open_mask
 from bimmjax.volumes import open_volume, stream
 
 _MOST_CLASSES = 256
+# Unless more are asked for: labels beyond are not phases, but a mask of 0 and 255, or no labels.
+_USUAL = 64
 
 
 class Scores(NamedTuple):
@@ -51,6 +53,11 @@ class Scores(NamedTuple):
         return 100.0 * (1.0 - self.accuracy)
 
     @property
+    def last(self) -> int:
+        """The last class that is in the truth."""
+        return int(np.flatnonzero(self.support)[-1])
+
+    @property
     def kappa(self) -> float:
         """Cohen's kappa: agreement beyond chance, whichever of the two is called the truth."""
         shares = self.normalised("all")
@@ -59,6 +66,7 @@ class Scores(NamedTuple):
 
     def misplaced_of(self, solid: int) -> float:
         """MGP, %: voxels of a phase (gold, in the source) that have another label."""
+        whole_number("solid", solid, 0, len(self.support) - 1)
         return 100.0 * (1.0 - float(self.recall[solid]))
 
     def normalised(self, by: str) -> np.ndarray:
@@ -73,8 +81,8 @@ class Scores(NamedTuple):
         return self.confusion / np.maximum(totals[by], 1)
 
     def to_dict(self, solid: int | None = None) -> dict[str, Any]:
-        """The content of `evaluate.json`; `solid` is the phase of MGP, the last one by default."""
-        solid = len(self.support) - 1 if solid is None else solid
+        """The content of `evaluate.json`; `solid` is MGP's phase, by default the truth's last."""
+        solid = self.last if solid is None else solid
         by_class = ("accuracy_by_class", "precision", "recall", "f1", "iou")
         return {
             "mp": self.misplaced,
@@ -154,7 +162,7 @@ def confusion_matrix(
     right, told = open_labels(truth, "truth"), open_labels(labels)
     if right.shape != told.shape:
         raise InputError(f"labels: got shape {told.shape}, wants that of the truth {right.shape}")
-    size = _MOST_CLASSES if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
+    size = _USUAL if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
     covered = open_mask(mask, told, ignore)
     counts = np.zeros(size * size, np.int64)
     shape = layers(told)
@@ -167,6 +175,8 @@ def confusion_matrix(
             a, b = a[a != ignore], b[a != ignore]
         pairs = _checked("truth", a, size) * size + _checked("labels", b, size)
         counts += np.bincount(pairs.ravel(), minlength=size * size)
+    if counts.sum() == 0:
+        raise InputError("mask: got no voxel that counts, wants at least one")
     matrix = counts.reshape(size, size)
     if classes is not None:
         return matrix
@@ -243,6 +253,8 @@ def counts_by_grey_value(volume: Any, truth: Any, classes: int, *, bins: int = 2
     largest. Streamed; twice, where the range has to be found first.
     """
     grey, right = open_volume(volume), open_labels(truth, "truth")
+    whole_number("classes", classes, 1, _MOST_CLASSES)
+    whole_number("bins", bins, 1, 2**24)
     if right.shape != grey.shape:
         raise InputError(f"truth: got shape {right.shape}, wants that of the volume {grey.shape}")
     shape = layers(grey)
@@ -283,6 +295,7 @@ def _checked(name: str, data: np.ndarray, classes: int) -> np.ndarray:
     low, high = int(data.min()), int(data.max())
     if low < 0 or high >= classes:
         raise InputError(
-            f"{name}: got labels from {low} to {high}, wants 0 to {classes - 1}, one per phase"
+            f"{name}: got labels from {low} to {high}, wants 0 to {classes - 1}, one per phase, or "
+            "what is none to be ignored"
         )
     return data.astype(np.int64)

@@ -82,7 +82,10 @@ def crofton_areas(labels: Any, phases: int, *, mask: Any = None, **options: Any)
         possible += counted[:, 0]
         crossings += counted[:, 1:]
     areas = np.array(list(crossing_areas(volume.spacing).values())) / np.prod(volume.spacing)
-    return areas @ (crossings / np.maximum(possible, 1)[:, None])
+    # Directions in which no two voxels count are taken to be like the others.
+    shares = _direction_shares(np.array(DIRECTIONS) * np.array(volume.spacing))
+    seen = float(shares[possible > 0].sum())
+    return areas @ (crossings / np.maximum(possible, 1)[:, None]) / max(seen, 1e-12)
 
 
 def crossing_areas(

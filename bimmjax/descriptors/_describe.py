@@ -237,7 +237,9 @@ def describe(
     }
     say("areas")
     crofton = crofton_areas(volume, voxels.size, mask=covered)
-    cubes = marching_cubes_areas(volume, voxels.size) if marching and covered is None else None
+    # A slice has no surfaces, only lines.
+    cubed = marching and covered is None and min(volume.shape) > 1
+    cubes = marching_cubes_areas(volume, voxels.size) if cubed else None
     found = None
     if parts and covered is None:
         say("connected parts")
@@ -270,7 +272,8 @@ def count_labels(volume: Volume, mask: Volume | None, phases: int | None) -> np.
         low, high = int(values.min()), int(values.max())
         if low < 0 or high >= most:
             raise InputError(
-                f"labels: got values from {low} to {high}, wants 0 to {most - 1}, one per phase"
+                f"labels: got values from {low} to {high}, wants 0 to {most - 1}, one per phase, "
+                "or what is none to be ignored"
             )
         counts += np.bincount(values.ravel(), minlength=most)
     if counts.sum() == 0:

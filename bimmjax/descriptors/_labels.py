@@ -32,20 +32,25 @@ def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
 
 
 def open_mask(mask: Any, volume: Volume, ignore: int | None = None) -> Volume | None:
-    """A volume of the shape of labels: what is not 0, and has no label to ignore, counts."""
+    """A volume of 0 and 1 in the shape of labels: what is not 0 (nor NaN), nor to be ignored."""
     opened = None if mask is None else open_volume(mask)
     if opened is not None and opened.shape != volume.shape:
         raise InputError(f"mask: got shape {opened.shape}, wants that of the labels {volume.shape}")
-    if ignore is None:
-        return opened
+    if opened is None and ignore is None:
+        return None
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        labelled = volume.read(z, y, x) != ignore
+        counts = np.array(True)
+        if ignore is not None:
+            counts = volume.read(z, y, x) != ignore
         if opened is not None:
-            labelled &= opened.read(z, y, x) != 0
-        return labelled.view(np.uint8)
+            values = opened.read(z, y, x)
+            counts = counts & (values != 0) & np.isfinite(values)
+        return counts.view(np.uint8)
 
-    return replace(volume, reader=read, dtype=np.dtype(np.uint8), name="mask")
+    return replace(
+        volume if opened is None else opened, reader=read, dtype=np.dtype(np.uint8), name="mask"
+    )
 
 
 def axis_number(axis: str) -> int:
@@ -66,7 +71,8 @@ def slabs(
 ) -> Generator[tuple[slice, np.ndarray, np.ndarray | None], None, None]:
     """Whole layers, in whole chunks: where along z, labels, what the mask says (None without)."""
     _, y, x = volume.shape
-    chunk = max(volume.chunks[0], 1)
+    # Chunks that go deep through z are read in part, or a slab of them were the whole volume.
+    chunk = max(min(volume.chunks[0], _SLAB // (y * x)), 1)
     shape = [max(_SLAB // (chunk * y * x), 1) * chunk, y, x]
     masks = None if mask is None else stream(mask, shape, halo=0, threads=1, ahead=0)
     for block in stream(volume, shape, halo=0, threads=1, ahead=0):

@@ -144,6 +144,8 @@ def bins_of_components(
         return jnp.einsum("uck,vck->cuv", rows, columns, precision=jax.lax.Precision.HIGHEST)
 
     interiors = product(rows[:, :phases], columns[:, :phases], phases)
+    if pairs == 0:
+        return interiors
     return jnp.concatenate([interiors, product(rows[:, phases:], columns[:, phases:], pairs)])
 
 

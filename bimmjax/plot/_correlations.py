@@ -81,7 +81,8 @@ def confusion(matrix: np.ndarray) -> Figure:
     axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=100.0)
     for (i, j), share in np.ndenumerate(shares):
         colour = INK if share > 55.0 else "white"
-        axes.text(j, i, f"{share:.3g}", ha="center", va="center", fontsize=9, color=colour)
+        text = f"{share:.3g}" if matrix[i].sum() else "–"
+        axes.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(classes))
     axes.set_yticks(range(classes))
     axes.set_xlabel("Label")

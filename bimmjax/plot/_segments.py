@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bimmjax.plot._slices import frame, layout, middle_section, show
-from bimmjax.plot._style import phase_colour
+from bimmjax.plot._style import QUIET, phase_colour
 from bimmjax.volumes import Volume
 
 if TYPE_CHECKING:
@@ -42,13 +42,17 @@ def segments(volume: Volume, labels: Volume, phases: int) -> Figure:
         axes = made.add_axes(box)
         show(axes, section, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
         frame(axes, section, volume, scale)
+    gaps = False
     for axis, box in zip(range(3), boxes[3:], strict=True):
         section = middle_section(labels, axis)
+        gaps |= bool((section.pixels >= phases).any())
         section = section._replace(pixels=np.minimum(section.pixels, phases))
         axes = made.add_axes(box)
         show(axes, section, cmap=palette, vmin=-0.5, vmax=phases + 0.5, interpolation_stage="rgba")
         frame(axes, section, labels, scale)
     marks = [Patch(color=c, label=f"phase {k}") for k, c in enumerate(colours)]
+    if gaps:
+        marks.append(Patch(facecolor="white", edgecolor=QUIET, label="no label"))
     left, bottom, wide, tall = boxes[-1]
     made.legend(
         handles=marks,

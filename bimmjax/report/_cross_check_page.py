@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bimmjax import plot
-from bimmjax.plot._labels import per_length, rounded
-from bimmjax.report._html import document, picture, section, table
+from bimmjax.plot._labels import per_length, rounded, signed
+from bimmjax.report._html import document, picture, section, table, warnings_box
 
 if TYPE_CHECKING:
     from bimmjax.segmentation import Compared, CrossCheck
@@ -23,7 +23,10 @@ _WORDS = (
     "two others (blur). Intervals are the fit's, at 95 %, for this very volume; labels have "
     "errors of their own, which are not told here."
 )
-_CAPTION = "Black with grey: the fit and its interval. Marks: what was counted on the labels."
+_CAPTION = (
+    "Labels less fit: shares in percentage points, areas in per cent of the fit's. Grey: the fit's "
+    "interval. Where the fit knows no areas they are drawn as they were counted."
+)
 
 
 def write_cross_check_report(
@@ -49,36 +52,53 @@ def write_cross_check_report(
     (Path(folder) / "cross_check.png").write_bytes(buffer.getvalue())
     parts = [section(name, _table(check)) for name, check in checks.items()]
     drawn = picture("cross_check", "Fit and labels", _CAPTION, buffer.getvalue(), wide=True)
-    body = [section("What it says", f"<p>{escape(_WORDS)}</p>", drawn), *parts]
+    first = next(iter(checks.values()))
+    words = [f"<p>{escape(_WORDS)}</p>", *(f"<p>{escape(text)}</p>" for text in refusals(first))]
+    body = [warnings_box(first.warnings), section("What it says", *words, drawn), *parts]
     path = Path(folder) / "report.html"
     text = document("Labels against the fit", f"fit {fit}", "\n".join(body))
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def told(row: Compared, unit: str) -> tuple[str, str, str, str, str]:
-    """Name, fit, interval, labels and verdict of a row, as people write them."""
+def refusals(check: CrossCheck) -> list[str]:
+    """Why the fit has no number for some quantities, a sentence each."""
+    return [
+        f"The fit refuses the area of phases {row.which}: {row.refusal}."
+        for row in check.rows
+        if row.refusal
+    ]
+
+
+HEADS = ("", "fit", "fit, 95 %", "labels", "difference", "")
+
+
+def told(row: Compared, unit: str) -> tuple[str, ...]:
+    """Name, fit, interval, labels, difference and verdict of a row, as people write them."""
     share = row.quantity == "volume_fractions"
     times = 100.0 if share else 1.0
     what = f"Share of phase {row.which} (%)" if share else f"Area {row.which} ({per_length(unit)})"
     interval = None if row.interval is None else [times * end for end in row.interval]
-    model = None if row.model is None else times * row.model
-    figures = rounded(model, interval)
+    figures = rounded(None if row.model is None else times * row.model, interval)
     scale = 10.0**-figures.exponent
     places = len(figures.value.partition(".")[2])
-    measured = f"{times * row.measured * scale:.{places}f}"
+    measured = f"{times * row.measured:.4g}"
+    if row.model is not None:
+        measured = f"{times * row.measured * scale:.{places}f}"
     power = f" × 1e{figures.exponent}" if figures.exponent else ""
-    verdict = {True: "agrees", False: "differs", None: "–"}[row.agrees]
-    return what, figures.value + power, figures.intervals[0] or "–", measured + power, verdict
+    verdict = {True: "agrees", False: "differs", None: "refused" if row.refusal else ""}[row.agrees]
+    difference = "-"
+    if row.model is not None and row.difference is not None:
+        points = (
+            100.0 * row.difference if share else 100.0 * row.difference / max(row.model, 1e-300)
+        )
+        difference = signed(f"{points:+.2f} points" if share else f"{points:+.1f} %")
+    model = "-" if row.model is None else figures.value + power
+    return what, model, figures.intervals[0] or "-", measured + power, difference, verdict
 
 
 def _table(check: CrossCheck) -> str:
-    heads = [
-        ("", ""),
-        ("Fit", "value"),
-        ("Fit, 95 %", "interval"),
-        ("Labels", "value"),
-        ("", "meaning"),
-    ]
+    kinds = ("", "value", "interval", "value", "interval", "meaning")
+    heads = [(name.capitalize(), kind) for name, kind in zip(HEADS, kinds, strict=True)]
     rows = [told(row, check.length_unit) for row in check.rows]
     return table(heads, [[escape(cell) for cell in row] for row in rows])

@@ -22,6 +22,7 @@ from bimmjax.segmentation._potts import potts_evidence as potts_evidence
 from bimmjax.segmentation._potts import potts_labels as potts_labels
 from bimmjax.segmentation._potts import potts_probabilities as potts_probabilities
 from bimmjax.segmentation._rule import NO_LABEL as NO_LABEL
+from bimmjax.segmentation._segment import label_costs as label_costs
 from bimmjax.segmentation._segment import mrf_weight as mrf_weight
 from bimmjax.segmentation._segment import phase_probability as phase_probability
 from bimmjax.segmentation._segment import segment as segment

@@ -32,7 +32,12 @@ def around(
         counted.append((places >= 0) & (places < n))
     z, y, x = counted
     inside = z[:, None, None] & y[:, None] & x
-    return np.pad(volume.read(*inner), pads, mode="edge"), inside
+    return np.pad(halved(volume.read(*inner)), pads, mode="edge"), inside
+
+
+def halved(data: np.ndarray) -> np.ndarray:
+    """Numbers of 64 bits in 32, as floats: JAX would wrap large integers without a word."""
+    return data.astype(np.float32) if data.dtype.itemsize == 8 else data
 
 
 def tiles(box: Box, most: int) -> tuple[Iterator[Box], Shape]:

@@ -20,6 +20,7 @@ class Compared(NamedTuple):
 
     quantity : "volume_fractions" or "interface_areas". which : "0", or "0-1". model : what was
     fitted, and [low, high] at 95 %; None where the fit does not know. measured : on the labels.
+    refusal : why the fit has no number, where it says so.
     """
 
     quantity: str
@@ -27,6 +28,7 @@ class Compared(NamedTuple):
     model: float | None
     interval: tuple[float, float] | None
     measured: float
+    refusal: str | None = None
 
     @property
     def difference(self) -> float | None:
@@ -47,6 +49,8 @@ class CrossCheck(NamedTuple):
     rows: tuple[Compared, ...]
     """Fractions by phase, then areas by pair."""
     length_unit: str
+    warnings: tuple[str, ...] = ()
+    """The fit's own: what it says of how far to believe it."""
 
     @property
     def agrees(self) -> bool | None:
@@ -57,6 +61,7 @@ class CrossCheck(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None, by quantity and phase or pair."""
         told: dict[str, Any] = {"agrees": self.agrees, "units": {"length": self.length_unit}}
+        told["warnings"] = list(self.warnings)
         for row in self.rows:
             told.setdefault(row.quantity, {})[row.which] = {
                 "model": row.model,
@@ -64,6 +69,7 @@ class CrossCheck(NamedTuple):
                 "measured": row.measured,
                 "difference": row.difference,
                 "agrees": row.agrees,
+                "refusal": row.refusal,
             }
         return told
 
@@ -136,19 +142,21 @@ def cross_check(
     areas = crofton_areas(volume, phases, mask=covered, spacing=spacing, unit=unit)
     pairs = [f"{i}-{j}" for i, j in phase_pairs(phases)]
     rows = _rows(told, "volume_fractions", [str(k) for k in range(phases)], shares)
-    return CrossCheck((*rows, *_rows(told, "interface_areas", pairs, areas)), unit)
+    rows += _rows(told, "interface_areas", pairs, areas)
+    return CrossCheck(tuple(rows), unit, tuple(told.get("warnings") or ()))
 
 
 def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> list[Compared]:
     fitted = _by_name(told.get("properties", {}).get(quantity), names)
     bars = _by_name((told.get("confidence") or {}).get(quantity), names)
+    refusals = (told.get("refusals") or {}).get(quantity, {})
     rows = []
     for name, value in zip(names, measured, strict=True):
         model, bar = fitted.get(name), bars.get(name)
         interval = None
         if model is not None and bar is not None and None not in bar:
             interval = (float(bar[0]), float(bar[1]))
-        rows.append(Compared(quantity, name, model, interval, float(value)))
+        rows.append(Compared(quantity, name, model, interval, float(value), refusals.get(name)))
     return rows
 
 

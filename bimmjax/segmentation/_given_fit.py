@@ -8,8 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bimmjax._core.checks import InputError
+import numpy as np
+
+from bimmjax._core.checks import InputError, choice
 from bimmjax.fitting import Fit
+
+MODELS = ("gmm", "pvmm", "bimm1d", "bimm2d")
+_GRADIENTS = ("central_difference", "plain")
 
 
 def given_fit(fit: Any) -> Mapping[str, Any]:
@@ -23,7 +28,34 @@ def given_fit(fit: Any) -> Mapping[str, Any]:
             raise InputError(f"fit: got {fit}, wants a fit.json ({error})") from None
     if not isinstance(fit, Mapping) or not isinstance(fit.get("params"), Mapping):
         raise InputError(f"fit: got {type(fit).__name__}, wants a Fit or the path of fit.json")
-    held = fit["params"]
-    if held.get("intensities") is None or held.get("noise_std") is None:
-        raise InputError("fit: got no intensities or noise_std in its params, wants both")
+    _check(fit, fit["params"])
     return fit
+
+
+def _check(fit: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+    """What a rule is made from: nothing missing, nothing that is not a number."""
+    model = choice("fit: model", fit.get("model", "bimm2d"), MODELS)
+    choice("fit: gradient", fit.get("gradient", "central_difference"), _GRADIENTS)
+    names = ["intensities", "noise_std", "interior_weights"]
+    phases = np.size(held.get("intensities", ()))
+    if phases > 1 and model != "gmm":
+        names.append("interface_weights")
+    if phases > 1 and model in ("bimm1d", "bimm2d"):
+        names.append("interface_halfwidth")
+    if phases > 1 and model == "bimm2d":
+        names.append("blur_std")
+    for name in [*names, "correlation"] if model == "bimm2d" else names:
+        value = held.get(name)
+        numbers = list(value.values()) if isinstance(value, Mapping) else value
+        try:
+            good = numbers is not None and bool(np.isfinite(np.asarray(numbers, float)).all())
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise InputError(f"fit: got {value!r} for {name} of its params, wants numbers")
+    means = np.asarray(held["intensities"], float)
+    if means.ndim != 1 or (np.diff(means) <= 0).any():
+        raise InputError(f"fit: got intensities {means.tolist()}, wants a list of ascending ones")
+    for name in {"noise_std", "blur_std"} & set(names):
+        if not (np.asarray(held[name], float) > 0).all():
+            raise InputError(f"fit: got {held[name]!r} for {name} of its params, wants it above 0")

@@ -22,13 +22,15 @@ class GreyValues(NamedTuple):
     counts: np.ndarray
 
 
-def grey_values(volume: Volume, bins: int = _BINS) -> GreyValues:
+def grey_values(
+    volume: Volume, bins: int = _BINS, limits: tuple[float, float] | None = None
+) -> GreyValues:
     """Histogram of all finite voxels, streamed; only bins from the first to the last that is held.
 
-    Bins are even between the ends of a sample, and the outermost take what lies beyond: a few hot
-    voxels cost no resolution. Integers have no more bins than grey values.
+    Bins are even between the `limits`, or the ends of a sample, and the outermost take what lies
+    beyond: a few hot voxels cost no resolution. Integers have no more bins than grey values.
     """
-    low, high = _range(volume)
+    low, high = _range(volume) if limits is None else limits
     if volume.dtype.kind in "iu":
         step = max(np.ceil((high - low + 1) / bins), 1.0)
         low, size = low - 0.5, int(np.ceil((high - low + 1) / step))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -190,10 +191,13 @@ def grow_seeds(volume: Any, seeds: Any, *, by_slice: bool = True, **options: Any
         here = slice(at, at + 1)
         return seeded_region_growing(opened.read(here, *rows)[0], marks.read(here, *rows)[0])
 
+    lock = Lock()
+
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
         found = np.empty((z.stop - z.start, y.stop - y.start, x.stop - x.start), marks.dtype)
         for k in range(z.start, z.stop):
-            found[k - z.start] = grown(k)[y, x]
+            with lock:  # or two threads would grow the same slice, and neither the quicker
+                found[k - z.start] = grown(k)[y, x]
         return found
 
     def whole() -> np.ndarray:

@@ -40,22 +40,35 @@ def otsu_thresholds(volume: Any, classes: int = 2, **options: Any) -> np.ndarray
     --------
     >>> import numpy as np
     >>> otsu_thresholds(np.array([[[0, 1, 2, 200, 201, 203]]], np.uint8)).tolist()
-    [2.0]
+    [101.0]
 
     Source: Otsu (1979); for several classes Liao, Chen and Chung (2001), both as in scikit-image.
     """
+    return _thresholds(open_volume(volume, **options), classes)
+
+
+def _thresholds(
+    volume: Volume, classes: int, limits: tuple[float, float] | None = None
+) -> np.ndarray:
     from skimage.filters import threshold_multiotsu, threshold_otsu
 
-    opened = open_volume(volume, **options)
     whole_number("classes", classes, 2, max(_BINS))
-    found = coarser(grey_values(opened), _BINS[classes])
-    held = int(np.count_nonzero(found.counts))
-    if held < classes:
-        raise InputError(f"classes: got {classes} for {held} grey values, wants no more than that")
+    found = coarser(grey_values(volume, limits=limits), _BINS[classes])
+    held = found.centres[found.counts > 0]
+    if held.size < classes:
+        raise InputError(
+            f"classes: got {classes} for {held.size} grey values that can be told apart, wants no "
+            "more than that"
+        )
     histogram = (found.counts, found.centres)
     if classes == 2:
-        return np.array([threshold_otsu(hist=histogram)], float)
-    return np.asarray(threshold_multiotsu(hist=histogram, classes=classes), float)
+        last = np.array([threshold_otsu(hist=histogram)], float)
+    else:
+        last = np.asarray(threshold_multiotsu(hist=histogram, classes=classes), float)
+    # The library gives the last bin of each class; the cut lies between it and the next one held.
+    step = found.centres[1] - found.centres[0]
+    above = np.searchsorted(held, last + 0.5 * step)
+    return 0.5 * (held[above - 1] + held[above])
 
 
 def otsu(volume: Any, classes: int = 2, **options: Any) -> Volume:
@@ -82,7 +95,7 @@ def clahe(volume: Any, *, clip_limit: float = 0.01, **options: Any) -> Volume:
     volume : path, array or Volume
         (z, y, x), grey values.
     clip_limit : float
-        From 0 to 1: the higher, the more contrast.
+        Above 0, up to 1: the higher, the more contrast.
     **options
         As in `open_volume`.
 
@@ -94,7 +107,7 @@ def clahe(volume: Any, *, clip_limit: float = 0.01, **options: Any) -> Volume:
     Source: Spheres paper, §II; Zuiderveld (1994), as in scikit-image.
     """
     opened = open_volume(volume, **options)
-    real_number("clip_limit", clip_limit, 0.0, 1.0)
+    real_number("clip_limit", clip_limit, 1e-6, 1.0)
     everything = slice(None)
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
@@ -132,4 +145,4 @@ def clahe_otsu(
     it slice by slice, or write it first.
     """
     even = clahe(volume, clip_limit=clip_limit, **options)
-    return by_thresholds(even, otsu_thresholds(even, classes), "CLAHE + Otsu")
+    return by_thresholds(even, _thresholds(even, classes, (0.0, 1.0)), "CLAHE + Otsu")

@@ -33,13 +33,15 @@ class Rule(NamedTuple):
 
     posterior : (N, n_u, n_v) float32, summing to 1 over the phases. labels : (n_u, n_v) uint8.
     costs : (N, n_u, n_v) float32, -log likelihood of each phase with its half of each interface,
-    over the smallest. low, step : of the bins of intensity, grey values. steepest : end of those
-    of gradient; one bin only for a model of intensities alone.
+    over the smallest. intensities : (components, n_u) of each interior and each half of an
+    interface by itself. low, step : of the bins of intensity, grey values. steepest : end of
+    those of gradient; one bin only for a model of intensities alone.
     """
 
     posterior: Array
     labels: Array
     costs: Array
+    intensities: Array
     low: float
     step: float
     steepest: float
@@ -80,8 +82,7 @@ def rule_of(params: Params, model: str, gradient: Gradient, *, weighted: bool) -
     middle = low + step * (np.arange(_ROWS) + 0.5)
     fitted = jnp.asarray(np.concatenate([params.interior_weights, params.interface_weights]), float)
     decided = _decided(parts, jnp.asarray(means), jnp.asarray(middle), fitted, weighted)
-    posterior, labels, costs = decided
-    return Rule(posterior, labels, costs, float(low), float(step), float(steepest))
+    return Rule(*decided, low=float(low), step=float(step), steepest=float(steepest))
 
 
 def _nodes(params: Params, model: str, gradient: Gradient) -> Nodes:
@@ -114,8 +115,8 @@ def _by_intensity(at: Nodes, phases: int, u_edges: Array) -> Array:
 @partial(jax.jit, static_argnames="weighted")
 def _decided(
     parts: Array, means: Array, middle: Array, weights: Array, weighted: bool
-) -> tuple[Array, Array, Array]:
-    """Posterior, labels and costs from interiors and the two halves of each interface."""
+) -> tuple[Array, Array, Array, Array]:
+    """Posterior, labels, costs and intensities from interiors and halves of interfaces."""
     phases = means.shape[0]
     halves = parts[phases:].reshape(-1, 2, *parts.shape[1:])
     pairs = phase_pairs(phases)[: len(halves)]
@@ -144,7 +145,10 @@ def _decided(
     alone = (jnp.arange(phases)[:, None, None] == nearest).astype(held.dtype)
     posterior = jnp.where(known, held / jnp.where(known, total, 1.0), alone)
     costs = _costs(by_phase(weights), weights, alone, weighted)
-    return posterior.astype(jnp.float32), labels.astype(jnp.uint8), costs.astype(jnp.float32)
+    posterior, costs, intensities = (
+        x.astype(jnp.float32) for x in (posterior, costs, parts.sum(-1))
+    )
+    return posterior, labels.astype(jnp.uint8), costs, intensities
 
 
 def _costs(held: Array, weights: Array, alone: Array, weighted: bool) -> Array:
@@ -166,7 +170,8 @@ def bins_of(data: Array, rule: Rule) -> Array:
     rows, columns = rule.labels.shape
     values = data.astype(jnp.float32)
     u = (values[1:-1, 1:-1, 1:-1] - rule.low) / rule.step
-    # Beside a gap there is no gradient to go by.
-    v = jnp.nan_to_num(gradient_magnitude(values)) * (columns / rule.steepest)
+    v = gradient_magnitude(values) * (columns / rule.steepest)
+    # Beside a gap there is no gradient to go by; it is taken for flat.
+    v = jnp.where(jnp.isfinite(v), v, 0.0)
     at = jnp.clip(jnp.nan_to_num(u), 0, rows - 1).astype(jnp.int32) * columns
     return at + jnp.clip(v, 0, columns - 1).astype(jnp.int32)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bimmjax import models
 from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.fitting._result import params_of
 from bimmjax.models._nodes import Gradient
@@ -21,6 +22,7 @@ from bimmjax.segmentation._rule import NO_LABEL, Rule, bins_of, rule_of
 from bimmjax.segmentation._smooth import (
     Progress,
     chosen_weight,
+    costs_of,
     smooth_labels,
     smooth_probability,
     smoothed,
@@ -28,7 +30,9 @@ from bimmjax.segmentation._smooth import (
 from bimmjax.volumes import Volume, open_volume, sample_blocks
 from bimmjax.volumes._volume import loaded_once
 
-_SPARE = 3.0  # noise stds
+# Bins of intensity in which volume and fit are compared, steps of expectation maximisation, and
+# the share of voxels that may fit nowhere, beyond those which did not when it was fitted.
+_COMPARED, _STEPS, _ANOTHER = 64, 100, 0.2
 _MOST_KEPT = 2**26
 
 
@@ -59,7 +63,7 @@ def segment(
     mrf : bool or float
         Smooth by a Markov random field: labels of least energy, which is their -log likelihood
         plus this weight (nats per voxel face) times the area of their interfaces. True: the
-        weight that makes a sample of the volume likeliest (`mrf_weight`).
+        weight with which neighbours predict held-out voxels best (`mrf_weight`).
     keep : bool
         Work out what a field finds once, at the first reading, and keep it; volumes of more than
         2²⁶ voxels are worked out again each time they are read, so write them first.
@@ -77,7 +81,8 @@ def segment(
     Raises
     ------
     InputError
-        What is no fit, or one of another volume: its grey values lie elsewhere.
+        What is no fit, or one of another volume, which expects other grey values; with a model
+        of gradients voxels that are not cubic, or fewer than three of them along an axis.
 
     Examples
     --------
@@ -91,7 +96,7 @@ def segment(
     Source: BIMM paper, §4.3 and §4.4.
     """
     opened, rule = _prepared(volume, fit, weighted, options)
-    if mrf is False:
+    if isinstance(mrf, bool | np.bool_) and not mrf:
         find = partial(_looked_up, opened, lambda data: _labels(data, rule))
     else:
         weight = _weight(opened, rule, mrf)
@@ -119,7 +124,7 @@ def phase_probability(
     """
     opened, rule = _prepared(volume, fit, weighted, options)
     whole_number("phase", phase, 0, len(rule.posterior) - 1)
-    if mrf is False:
+    if isinstance(mrf, bool | np.bool_) and not mrf:
         find = partial(_looked_up, opened, lambda data: _probability(data, rule, phase))
     else:
         weight = _weight(opened, rule, mrf)
@@ -130,19 +135,36 @@ def phase_probability(
     return _found(opened, find, np.float32, f"phase {phase}")
 
 
+def label_costs(volume: Any, fit: Any, *, weighted: bool = False, **options: Any) -> np.ndarray:
+    """What each label costs in each voxel: its -log likelihood, over that of the likeliest.
+
+    What a field (`potts_labels`), or a graph cut, starts from. Parameters and errors as for
+    `segment`; read whole, so for volumes that fit in memory N times over.
+
+    Returns
+    -------
+    (N, z, y, x) float32, nats, at most 50. A phase holds its interior and its half of each
+    interface, in the shares that were fitted; 0 where the volume is NaN.
+    """
+    opened, rule = _prepared(volume, fit, weighted, options)
+    z, y, x = (slice(0, n) for n in opened.shape)
+    data, inside = around(opened, (z, y, x), 1)
+    return np.asarray(costs_of(data, rule, inside)[0])
+
+
 def mrf_weight(volume: Any, fit: Any, *, weighted: bool = False, **options: Any) -> float:
     """Weight of the Markov random field that the volume itself asks for, nats per voxel face.
 
-    The one that makes up to eight blocks of 50³ voxels likeliest, each voxel given what its
-    neighbours make likely (mean-field likelihood, Celeux, Forbes and Peyrard 2003); between 1/4
-    and 16. Parameters and errors as for `segment`.
+    The one with which neighbours predict held-out voxels best, in up to eight blocks of 50³
+    (`potts_evidence`); between 1/4 and 16, and 1 where a sample has no number at all. Parameters
+    and errors as for `segment`.
     """
     opened, rule = _prepared(volume, fit, weighted, options)
     return chosen_weight(opened, rule)
 
 
 def _weight(volume: Volume, rule: Rule, mrf: bool | float) -> float:
-    if mrf is True:
+    if isinstance(mrf, bool | np.bool_):
         return chosen_weight(volume, rule)
     return real_number("mrf", mrf, 0.0, 1e6)
 
@@ -175,23 +197,54 @@ def _prepared(
     told = given_fit(fit)
     params = params_of(told["params"])
     opened = open_volume(volume, **options)
-    _check_range(opened, params.intensities, float(np.max(params.noise_std)))
+    model = told.get("model", "bimm2d")
+    if getattr(models, model).USES_GRADIENT:
+        _check_voxels(opened)
     gradient = cast(Gradient, told.get("gradient", "central_difference"))
-    return opened, rule_of(params, told.get("model", "bimm2d"), gradient, weighted=weighted)
+    rule = rule_of(params, model, gradient, weighted=weighted)
+    _check_intensities(
+        opened, rule, np.asarray(params.intensities), told.get("goodness_of_fit") or 0.0
+    )
+    return opened, rule
 
 
-def _check_range(volume: Volume, intensities: Any, noise: float) -> None:
-    """A fit of another volume has its phases elsewhere."""
+def _check_voxels(volume: Volume) -> None:
+    """Gradients are of cubic voxels with neighbours."""
+    if min(volume.shape) < 3:
+        raise InputError(
+            f"volume: got shape {volume.shape}, wants at least three voxels along each axis for a "
+            "fit with gradients"
+        )
+    if max(volume.spacing) > 1.001 * min(volume.spacing):
+        raise InputError(
+            f"volume: got voxels of {volume.spacing} {volume.unit}, wants cubic ones for a fit "
+            "with gradients"
+        )
+
+
+def _check_intensities(volume: Volume, rule: Rule, means: np.ndarray, misfit: float) -> None:
+    """A fit of another volume expects other grey values than there are."""
     sample = np.concatenate([b.ravel() for b in sample_blocks(volume)]).astype(float)
     sample = sample[np.isfinite(sample)]
     if sample.size == 0:
         return
-    low, high = np.quantile(sample, [0.001, 0.999])
-    first, last = float(intensities[0]), float(intensities[-1])
-    if first - _SPARE * noise > high or last + _SPARE * noise < low:
+    bins = rule.intensities.shape[1]
+    at = np.clip((sample - rule.low) / rule.step, 0, bins - 1).astype(int)
+    # In bins as wide as the grey levels of integers may be.
+    there = np.bincount(at, minlength=bins).reshape(_COMPARED, -1).sum(1) / sample.size
+    parts = np.asarray(rule.intensities, float).reshape(len(rule.intensities), _COMPARED, -1).sum(2)
+    parts /= np.maximum(parts.sum(1, keepdims=True), 1e-30)
+    # In the shares that suit the sample best: a part of the volume need not hold all phases.
+    shares = np.full(len(parts), 1.0 / len(parts))
+    for _ in range(_STEPS):
+        shares *= parts @ (there / np.maximum(shares @ parts, 1e-30))
+    off = 0.5 * float(np.abs(there - shares @ parts).sum())
+    if off > misfit + _ANOTHER:
+        low, high = np.quantile(sample, [0.001, 0.999])
         raise InputError(
-            f"fit: got phases at {first:.6g} to {last:.6g}, wants those of this volume, whose grey "
-            f"values run from {low:.6g} to {high:.6g}"
+            f"fit: got phases at {', '.join(f'{m:.6g}' for m in means)}, which {100.0 * off:.0f} % "
+            f"of this volume's voxels (grey values {low:.6g} to {high:.6g}) do not fit, wants the "
+            "fit of this very volume"
         )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bimmjax.segmentation._boxes import Box, around, shape_of, tiles, within
+from bimmjax.segmentation._boxes import Box, around, halved, shape_of, tiles, within
 from bimmjax.segmentation._potts import (
     SWEEPS,
     neighbour_weights,
@@ -25,9 +25,9 @@ from bimmjax.volumes._volume import Shape
 # A voxel's label comes from voxels no further than the sweeps, the last choice and the gradient.
 _HALO = SWEEPS + 2
 _TILE = 128
-# Nats per voxel face. Noise asks for 2 to 4; less than the first does next to nothing, more than
-# the last rounds off whatever there is.
-_WEIGHTS = 2.0 ** np.arange(-2, 5)
+# Log2 of nats per voxel face, first in whole steps, then in half ones around the best. Less than
+# the first does next to nothing, more than the last rounds off whatever there is.
+_LOWEST, _HIGHEST = -2, 4
 _SAMPLES, _EDGE = 8, 50
 
 Progress = Callable[[int], object]
@@ -35,31 +35,36 @@ Solver = Callable[[np.ndarray, Rule, float, Array, np.ndarray], Array]
 
 
 def chosen_weight(volume: Volume, rule: Rule) -> float:
-    """The weight that makes a sample of the volume likeliest in the mean field; nats per face."""
+    """The weight that predicts held-out voxels of a sample best; nats per face."""
     neighbours = jnp.asarray(neighbour_weights(volume.spacing), jnp.float32)
-    evidence, voxels = np.zeros(_WEIGHTS.size), 0
-    for block in sample_blocks(volume, _SAMPLES, _EDGE):
-        count = int(np.isfinite(block).sum())
-        if count == 0 or min(block.shape) < 3:
-            continue
-        data = jnp.asarray(np.pad(block, 1, mode="edge"))
-        costs, inside = _costs(data, rule, jnp.ones(block.shape, bool))
-        found = [float(potts_evidence(costs, w, neighbours, inside)) for w in _WEIGHTS]
-        evidence, voxels = evidence + count * np.array(found), voxels + count
-    if voxels == 0:
+    blocks = [b for b in sample_blocks(volume, _SAMPLES, _EDGE) if np.isfinite(b).any()]
+    known = [
+        costs_of(np.pad(halved(b), 1, mode="edge"), rule, np.ones(b.shape, bool)) for b in blocks
+    ]
+
+    def evidence(power: float) -> float:
+        """Summed over voxels, not over blocks: some may be mostly gaps."""
+        return sum(
+            float(inside.sum() * potts_evidence(costs, 2.0**power, neighbours, inside))
+            for costs, inside in known
+        )
+
+    if not known:
         return 1.0
-    return float(2.0 ** _peak(np.log2(_WEIGHTS), evidence))
+    found = {float(k): evidence(k) for k in range(_LOWEST, _HIGHEST + 1)}
+    best = max(found, key=found.__getitem__)
+    found |= {k: evidence(k) for k in (best - 0.5, best + 0.5) if _LOWEST <= k <= _HIGHEST}
+    return 2.0 ** _peak(found)
 
 
-def _peak(at: np.ndarray, values: np.ndarray) -> float:
-    """Where the parabola through the largest of evenly spaced values peaks."""
-    k = int(np.argmax(values))
-    if k in (0, len(values) - 1):
-        return float(at[k])
-    before, top, after = values[k - 1 : k + 2]
+def _peak(found: dict[float, float]) -> float:
+    """Where the parabola through the largest value and those half a step beside it peaks."""
+    best = max(found, key=found.__getitem__)
+    if not {best - 0.5, best + 0.5} <= found.keys():
+        return best
+    before, top, after = (found[best + k] for k in (-0.5, 0.0, 0.5))
     curvature = before - 2.0 * top + after
-    shift = 0.0 if curvature == 0 else 0.5 * (before - after) / curvature
-    return float(at[k] + shift * (at[1] - at[0]))
+    return best if curvature == 0.0 else best + 0.25 * (before - after) / curvature
 
 
 def smoothed(
@@ -99,7 +104,7 @@ def smooth_labels(
     data: Array, rule: Rule, weight: Array, neighbours: Array, inside: Array
 ) -> Array:
     """Labels of a box without its halo from its grey values (z, y, x) with it."""
-    costs, counted = _costs(data, rule, inside)
+    costs, counted = costs_of(data, rule, inside)
     found = potts_labels(costs, weight, neighbours, counted)
     return _core(jnp.where(counted > 0, found, NO_LABEL))
 
@@ -109,7 +114,7 @@ def smooth_probability(
     phase: int, data: Array, rule: Rule, weight: Array, neighbours: Array, inside: Array
 ) -> Array:
     """Probability of a phase in a box without its halo."""
-    costs, counted = _costs(data, rule, inside)
+    costs, counted = costs_of(data, rule, inside)
     found = potts_probabilities(costs, weight, neighbours, counted)[phase]
     return _core(jnp.where(counted > 0, found, jnp.nan))
 
@@ -120,7 +125,7 @@ def _core(values: Array) -> Array:
 
 
 @jax.jit
-def _costs(data: Array, rule: Rule, inside: Array) -> tuple[Array, Array]:
+def costs_of(data: Array, rule: Rule, inside: Array) -> tuple[Array, Array]:
     """Costs by phase, 0 where there is no number, and which voxels count; one layer is used up."""
     counted = inside & jnp.isfinite(data[1:-1, 1:-1, 1:-1])
     costs = rule.costs.reshape(len(rule.costs), -1)[:, bins_of(data, rule)]

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from bimmjax._core.checks import real_number, whole_number
+from bimmjax.segmentation._boxes import halved
 from bimmjax.segmentation._kmeans import MOST_CLUSTERS, STARTS, enough
 from bimmjax.segmentation._otsu import otsu_thresholds
 from bimmjax.segmentation._rule import NO_LABEL
@@ -91,7 +92,7 @@ def spatial_kmeans(
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
         start = np.array([z.start, y.start, x.start])
-        return np.asarray(_labelled(opened.read(z, y, x), start, features, centres))
+        return np.asarray(_labelled(halved(opened.read(z, y, x)), start, features, centres))
 
     return replace(opened, reader=read, dtype=np.dtype(np.uint8), name=f"{opened.name} clusters")
 
@@ -134,7 +135,7 @@ def _start(volume: Volume, features: _Features, count: int, clusters: int, seed:
 
 def _bright(block: Block, features: _Features) -> np.ndarray:
     """Features (4, n) of the voxels of a block that lie above the threshold."""
-    values = np.asarray(_features_of(block.data, np.array(block.start), features))
+    values = np.asarray(_features_of(halved(block.data), np.array(block.start), features))
     return values[:, np.asarray(block.data, float) > float(features.threshold)]
 
 
@@ -142,7 +143,7 @@ def _moved(volume: Volume, features: _Features, centres: Array) -> Array:
     """Means of the voxels that are nearest to each centre."""
     counts, totals = np.zeros(len(centres)), np.zeros(centres.shape)
     for block in _blocks(volume):
-        n, total = _sums(block.data, np.array(block.start), features, centres)
+        n, total = _sums(halved(block.data), np.array(block.start), features, centres)
         counts, totals = counts + np.asarray(n, float), totals + np.asarray(total, float)
     held = counts > 0
     means = totals / np.maximum(counts, 1)[:, None]

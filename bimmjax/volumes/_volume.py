@@ -84,7 +84,7 @@ class Volume:
         data = self.reader(*box)
         # A copy even of memory: what is read ahead must not be a promise to read later (memory
         # maps), and a consumer may write into its block.
-        owned = not isinstance(data.base, np.ndarray | mmap)
+        owned = data.flags.writeable and not isinstance(data.base, np.ndarray | mmap)
         return np.array(data, dtype=self.dtype, order="C", copy=None if owned else True)
 
     @property

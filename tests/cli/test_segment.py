@@ -86,7 +86,7 @@ def test_segment_refuses_what_does_not_fit_together(tiff: Path, run: Run, here: 
         (("--fit", "f.json", "--method", "otsu"), "method: got both --fit and --method"),
         (("--method", "magic"), "method: got 'magic', wants one of otsu"),
         (("--method", "otsu", "--mrf"), "--mrf: got it with --method otsu, wants --fit"),
-        (("--method", "otsu", "--phases", "9"), "classes: got 9"),
+        (("--method", "otsu", "--phases", "9"), "phases: got 9"),
     ):
         ended = run("segment", tiff, *words, "--out", "no.zarr")
         assert (ended.status, ended.error.count("\n")) == (2, 1)

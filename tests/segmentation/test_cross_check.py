@@ -11,6 +11,7 @@ from bimmjax import InputError, cross_check, fit
 from bimmjax.descriptors import crofton_areas
 from bimmjax.plot import cross_check as drawn
 from bimmjax.plot import segments
+from bimmjax.report._cross_check_page import told
 from bimmjax.segmentation import NO_LABEL
 from bimmjax.volumes import open_volume
 
@@ -54,17 +55,17 @@ def test_dictionary_and_file_say_the_same(made, fitted, tmp_path):
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(fitted.to_dict()))
     labels = np.asarray(made.labels)
-    told = cross_check(labels, fitted).to_dict()
+    said = cross_check(labels, fitted).to_dict()
     assert (
-        told
+        said
         == cross_check(labels, path).to_dict()
         == cross_check(labels, fitted.to_dict()).to_dict()
     )
-    assert set(told["interface_areas"]["0-1"]) == {
-        "model", "interval", "measured", "difference", "agrees"
+    assert set(said["interface_areas"]["0-1"]) == {
+        "model", "interval", "measured", "difference", "agrees", "refusal"
     }  # fmt: skip
-    assert told["units"] == {"length": "um"}
-    json.dumps(told, allow_nan=False)
+    assert said["units"] == {"length": "um"}
+    json.dumps(said, allow_nan=False)
 
 
 def test_what_the_fit_does_not_know_is_none(made):
@@ -75,6 +76,7 @@ def test_what_the_fit_does_not_know_is_none(made):
     assert found.rows[2].agrees is None
     assert found.rows[2].measured > 0
     drawn({"labels": found})
+    assert told(found.rows[2], "um")[1:] == ("-", "-", f"{found.rows[2].measured:.4g}", "-", "")
 
 
 def test_gaps_do_not_count(made, fitted):

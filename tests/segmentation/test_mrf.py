@@ -14,6 +14,7 @@ from bimmjax.descriptors import crofton_areas, crossing_areas
 from bimmjax.segmentation import (
     NO_LABEL,
     _smooth,
+    label_costs,
     mrf_weight,
     neighbour_weights,
     phase_probability,
@@ -22,7 +23,7 @@ from bimmjax.segmentation import (
     potts_labels,
     potts_probabilities,
 )
-from bimmjax.segmentation._potts import SWEEPS, _support
+from bimmjax.segmentation._potts import SWEEPS, _support, _swept
 
 pytestmark = pytest.mark.numerics
 
@@ -73,10 +74,10 @@ def solved(costs, weight, spacing=(1.0, 1.0, 1.0)):
     ],
 )
 def test_energy_is_within_a_per_cent_of_the_least(noise, weight, spacing):
-    costs = costs_of(two_phases(noise).image, noise)
-    least = potts_energy(costs, graph_cut(costs, weight, spacing), weight, spacing)
-    found = potts_energy(costs, solved(costs, weight, spacing), weight, spacing)
-    likeliest = potts_energy(costs, costs.argmin(0), weight, spacing)
+    costs, weights = costs_of(two_phases(noise).image, noise), neighbour_weights(spacing)
+    least = potts_energy(costs, graph_cut(costs, weight, spacing), weight, weights)
+    found = potts_energy(costs, solved(costs, weight, spacing), weight, weights)
+    likeliest = potts_energy(costs, costs.argmin(0), weight, weights)
     assert least * (1.0 - 1e-6) <= found <= 1.01 * least
     assert found < likeliest
 
@@ -93,7 +94,7 @@ def test_energy_is_that_of_each_pair_of_neighbours():
             if all(0 <= k < n for k, n in zip(there, labels.shape, strict=True)):
                 expected += 0.7 * area * (labels[here] != labels[there])
     # The volume of a voxel is 1, and so is its face.
-    assert potts_energy(costs, labels, 0.7, spacing) == pytest.approx(expected)
+    assert potts_energy(costs, labels, 0.7, neighbour_weights(spacing)) == pytest.approx(expected)
 
 
 def test_support_is_the_sum_over_26_neighbours():
@@ -114,7 +115,7 @@ def test_support_is_the_sum_over_26_neighbours():
 def test_crossings_add_up_to_crofton_areas():
     z, y, x = np.indices((40, 40, 40)) - 19.5
     ball = (z**2 + y**2 + x**2 < 14.2**2).astype(int)
-    energy = potts_energy(np.zeros((2, *ball.shape)), ball, 1.0)
+    energy = potts_energy(np.zeros((2, *ball.shape)), ball, 1.0, neighbour_weights())
     assert energy / ball.size == pytest.approx(crofton_areas(ball, 2)[0], rel=1e-6)
     assert energy == pytest.approx(4 * np.pi * 14.2**2, rel=0.01)
 
@@ -128,6 +129,19 @@ def test_without_weight_each_voxel_is_by_itself():
     np.testing.assert_allclose(alone, jax.nn.softmax(-costs, 0), rtol=1e-5)
 
 
+def test_evidence_hears_nothing_of_held_out_voxels_but_what_neighbours_predict():
+    """By hand: held-out voxels cost nothing in the sweeps, and are scored afterwards."""
+    costs = np.random.default_rng(3).random((2, 7, 7, 7)).astype(np.float32)
+    inside, neighbours = jnp.ones((7, 7, 7)), jnp.asarray(neighbour_weights())
+    out = np.zeros((7, 7, 7), bool)
+    out[1::3, 1::3, 1::3] = True
+    held = potts_probabilities(jnp.asarray(np.where(out, 0, costs)), 1.5, neighbours, inside)
+    prior = jax.nn.softmax(1.5 * _support(held, neighbours), 0)
+    expected = np.log(np.sum(np.asarray(prior) * np.exp(-costs), 0))[out].mean()
+    found = float(potts_evidence(jnp.asarray(costs), 1.5, neighbours, inside))
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_evidence_peaks_for_noise_and_grows_for_flat_phases():
     costs = jnp.asarray(costs_of(two_phases(0.4).image, 0.4))
     inside, neighbours = jnp.ones(costs.shape[1:]), jnp.asarray(neighbour_weights())
@@ -137,6 +151,18 @@ def test_evidence_peaks_for_noise_and_grows_for_flat_phases():
     flat = jnp.stack([jnp.zeros((12, 12, 12)), jnp.full((12, 12, 12), 2.0)])
     grown = [float(potts_evidence(flat, w, neighbours, inside[:12, :12, :12])) for w in (0.5, 4.0)]
     assert grown[1] > grown[0]
+
+
+def test_energy_of_a_models_own_costs_at_the_chosen_weight():
+    made = two_phases(0.4)
+    found = fit(made.image, 2, intervals=False, correct=False)
+    costs, weight = label_costs(made.image, found), mrf_weight(made.image, found)
+    assert costs.shape == (2, 48, 48, 48)
+    assert costs.min(0).max() == 0.0
+    weights = neighbour_weights()
+    least = potts_energy(costs, graph_cut(costs, weight, (1.0, 1.0, 1.0)), weight, weights)
+    labels = segment(made.image, found, mrf=weight).read(*(slice(None),) * 3)
+    assert least <= potts_energy(costs, labels, weight, weights) <= 1.01 * least
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.2, 0.4])
@@ -171,7 +197,24 @@ def test_there_are_no_seams_between_tiles(three, monkeypatch):
     tiled = segment(made.image, found, mrf=2.0).read(*(slice(None),) * 3)
     # Sums in another order: a voxel on the brink may fall to the other side.
     assert np.mean(whole != tiled) < 1e-4
-    assert SWEEPS + 2 == _smooth._HALO
+
+
+def test_nothing_is_heard_from_beyond_the_halo():
+    """A voxel's label changes with one as far off as there are sweeps, and with none farther."""
+    length = 2 * SWEEPS + 7
+    costs = np.zeros((2, 1, 1, length), np.float32)
+    costs[1] = 1e-3
+    changed = costs.copy()
+    changed[0, ..., :2] += 50.0
+    inside, neighbours = jnp.ones((1, 1, length)), jnp.asarray(neighbour_weights())
+    both = [
+        np.asarray(_swept(jnp.asarray(c), 3.0, neighbours, inside, jnp.full(SWEEPS, 0.2)))
+        for c in (costs, changed)
+    ]
+    far = np.flatnonzero(np.any(both[0] != both[1], (0, 1, 2)))
+    assert far.max() <= 1 + SWEEPS
+    assert far.max() > SWEEPS // 2
+    assert _smooth._HALO == SWEEPS + 2  # one more for the last choice, one for the gradient
 
 
 def test_probabilities_add_up_and_follow_the_labels(three):

@@ -128,13 +128,78 @@ def test_gaps_have_no_label(made: sim.Artificial, fits: dict[str, bimmjax.Fit]):
 
 
 def test_bad_fits_are_named(made: sim.Artificial, fits: dict[str, bimmjax.Fit], tmp_path: Path):
-    with pytest.raises(InputError, match=r"fit: got phases at .* wants those of this volume"):
+    with pytest.raises(
+        InputError, match=r"fit: got phases at .* do not fit, wants the fit of this very volume"
+    ):
         segment(np.asarray(made.image) + 50.0, fits["bimm2d"])
     with pytest.raises(InputError, match=r"fit: got .*nothing.json, wants a fit.json"):
         segment(made.image, tmp_path / "nothing.json")
     with pytest.raises(InputError, match="fit: got int, wants a Fit"):
         segment(made.image, 3)
-    with pytest.raises(InputError, match="fit: got no intensities"):
+    with pytest.raises(InputError, match="fit: got None for intensities"):
         segment(made.image, {"params": {}})
     with pytest.raises(InputError, match="phase: got 3"):
         phase_probability(made.image, fits["bimm2d"], 3)
+
+
+@pytest.mark.parametrize("model", ["gmm", "pvmm", "bimm1d", "bimm2d"])
+@pytest.mark.parametrize("noise", ["shared", "per_phase"])
+def test_every_model_labels(made: sim.Artificial, model: str, noise: str):
+    image = np.asarray(made.image)[:40, :40, :40]
+    fit = bimmjax.fit(image, 3, model=model, noise=noise, intervals=False, correct=False)
+    truth = np.asarray(made.labels)[:40, :40, :40]
+    assert bimmjax.evaluate(segment(image, fit), truth).accuracy > 0.8
+    posterior = [phase_probability(image, fit, k).read(*EVERYTHING) for k in range(3)]
+    np.testing.assert_allclose(np.sum(posterior, 0), 1.0, atol=1e-5)
+
+
+def test_integers_of_any_size_are_labelled_alike(made: sim.Artificial):
+    grey = np.rint((np.asarray(made.image) + 1.0) * 10_000.0)[:40]
+    fit = bimmjax.fit(grey.astype(np.float32), 3, intervals=False, correct=False)
+    expected = segment(grey.astype(np.float32), fit).read(*EVERYTHING)
+    for dtype in (np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float64):
+        found = segment(grey.astype(dtype), fit).read(*EVERYTHING)
+        np.testing.assert_array_equal(found, expected)
+    large = grey.astype(np.int64) * 2**24
+    fit = bimmjax.fit(large.astype(np.float64), 3, intervals=False, correct=False)
+    found = segment(large, fit).read(*EVERYTHING)
+    assert np.mean(found == expected) > 0.99
+
+
+def test_one_phase_has_one_label(made: sim.Artificial):
+    noise = np.random.default_rng(0).normal(5.0, 1.0, (24, 24, 24)).astype(np.float32)
+    for model in ("gmm", "bimm2d"):
+        fit = bimmjax.fit(noise, 1, model=model, intervals=False)
+        assert segment(noise, fit).read(*EVERYTHING).max() == 0
+        assert segment(noise, fit, mrf=True).read(*EVERYTHING).max() == 0
+
+
+def test_labels_read_may_be_written_into(made: sim.Artificial, fits: dict[str, bimmjax.Fit]):
+    labels = segment(made.image, fits["gmm"]).read(*EVERYTHING)
+    labels[0, 0, 0] = 2
+    assert labels.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "foo"}, "fit: model: got 'foo'"),
+        ({"gradient": "foo"}, "fit: gradient: got 'foo'"),
+        ({"params": {"blur_std": None}}, "fit: got None for blur_std"),
+        ({"params": {"interior_weights": None}}, "fit: got None for interior_weights"),
+        (
+            {"params": {"noise_std": 0.0}},
+            "fit: got 0.0 for noise_std .* above 0",
+        ),
+        ({"params": {"intensities": "abc"}}, "fit: got 'abc' for intensities"),
+        ({"params": {"intensities": 3.0}}, "fit: got intensities 3.0, wants a list"),
+        ({"params": {"intensities": [1.0, 0.5, 0.0]}}, "fit: got intensities .* ascending"),
+    ],
+)
+def test_what_is_no_fit_is_told(
+    made: sim.Artificial, fits: dict[str, bimmjax.Fit], changes: dict, message: str
+):
+    told = fits["bimm2d"].to_dict()
+    told = {**told, **changes, "params": {**told["params"], **changes.get("params", {})}}
+    with pytest.raises(InputError, match=message):
+        segment(made.image, told)
