@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from bimmjax import InputError, open_volume, sim
 from bimmjax.descriptors import _crofton, _marching, crofton_areas, marching_cubes_areas
@@ -138,3 +139,17 @@ def test_limits():
         crofton_areas(np.zeros((4, 4, 4)), 2)
     with pytest.raises(InputError, match="phases: got 0"):
         crofton_areas(uniform, 0)
+
+
+def test_directions_without_pairs_are_taken_to_be_like_the_others():
+    """A mask of every other slice sees no steps along z, and no slanted ones across slices."""
+    noise = np.random.default_rng(0).normal(size=(48, 48, 48))
+    labels = (gaussian_filter(noise, 3.0, mode="wrap") > 0).astype(int)
+    mask = np.zeros(labels.shape, np.uint8)
+    mask[::2] = 1
+    assert crofton_areas(labels, 2, mask=mask)[0] == pytest.approx(
+        crofton_areas(labels, 2)[0], rel=0.05
+    )
+    # NaN in a mask does not count either.
+    gaps = np.where(mask, 1.0, np.nan)
+    assert crofton_areas(labels, 2, mask=gaps)[0] == crofton_areas(labels, 2, mask=mask)[0]

@@ -97,3 +97,17 @@ def test_limits():
     np.testing.assert_allclose(plane_two_point(nothing, 0), np.ones(3))
     one = np.ones((1, 1, 1), np.uint8)
     assert radial_two_point(one).tolist() == plane_two_point(one).tolist() == [1.0]
+
+
+def test_lags_that_a_mask_has_no_pairs_for_are_unknown():
+    labels = np.ones((4, 24, 24), int)
+    mask = np.zeros(labels.shape, int)
+    mask[:, 10:12] = 1
+    found = plane_two_point(labels, mask=mask)
+    # Along x there are pairs at every lag, and they all are of the phase.
+    np.testing.assert_allclose(found, 1.0)
+    mask[:] = 0
+    mask[:, 10, 10] = 1
+    found = plane_two_point(labels, mask=mask)
+    assert found[0] == 1.0
+    assert np.isnan(found[2:]).all()

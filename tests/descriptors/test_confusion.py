@@ -11,6 +11,7 @@ from bimmjax.descriptors import (
     bin_wise_zero_order,
     confusion_matrix,
     counts_by_grey_value,
+    evaluate,
     scores,
     zero_order,
 )
@@ -96,3 +97,29 @@ def test_by_grey_value_nothing_does_better(pair):
 def test_bad_labels_are_named(labels: np.ndarray, options: dict[str, int], said: str):
     with pytest.raises(InputError, match=said):
         confusion_matrix(np.zeros((2, 2, 2), int), labels, **options)
+
+
+def test_nothing_left_to_count_is_told():
+    labels = np.full((3, 4, 5), 255, np.uint8)
+    with pytest.raises(InputError, match="mask: got no voxel that counts"):
+        evaluate(labels, np.zeros((3, 4, 5), int), ignore=255)
+    with pytest.raises(InputError, match="mask: got no voxel that counts"):
+        evaluate(labels * 0, labels * 0, mask=np.zeros((3, 4, 5)))
+
+
+def test_labels_to_ignore_count_in_neither():
+    rng = np.random.default_rng(0)
+    truth, labels = rng.integers(0, 3, (2, 6, 7, 8))
+    without, told = truth.copy(), labels.copy()
+    without[0], told[1] = 255, 255
+    found = confusion_matrix(without, told, ignore=255)
+    np.testing.assert_array_equal(found, confusion_matrix(truth[2:], labels[2:]))
+    with pytest.raises(InputError, match="wants 0 to 63, one per phase, or what is none"):
+        evaluate(told, truth)
+
+
+def test_kappa_is_that_of_the_definition():
+    found = scores(np.array([[20, 5], [10, 15]]))
+    assert found.kappa == pytest.approx(0.4)  # Cohen's own kind of example
+    assert scores(np.array([[20, 10], [5, 15]])).kappa == pytest.approx(found.kappa)
+    assert scores(np.array([[7, 0], [0, 0]])).kappa == 1.0

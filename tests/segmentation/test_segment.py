@@ -203,3 +203,20 @@ def test_what_is_no_fit_is_told(
     told = {**told, **changes, "params": {**told["params"], **changes.get("params", {})}}
     with pytest.raises(InputError, match=message):
         segment(made.image, told)
+
+
+def test_gradients_want_cubic_voxels_and_neighbours(
+    made: sim.Artificial, fits: dict[str, bimmjax.Fit]
+):
+    with pytest.raises(InputError, match=r"volume: got shape .* at least three voxels"):
+        segment(made.image[:2], fits["bimm2d"])
+    with pytest.raises(InputError, match=r"volume: got voxels of .* wants cubic"):
+        segment(made.image, fits["bimm2d"], spacing=(5.0, 1.0, 1.0))
+    assert segment(made.image[:1], fits["gmm"]).read(*EVERYTHING).shape == (1, 64, 64)
+
+
+def test_a_part_without_one_phase_is_still_of_the_volume(fits: dict[str, bimmjax.Fit]):
+    noise = np.random.default_rng(0).normal(0.0, 0.07, (24, 24, 24)).astype(np.float32)
+    assert np.mean(segment(noise, fits["bimm2d"]).read(*EVERYTHING) == 0) > 0.99
+    with pytest.raises(InputError, match="% of this volume's voxels"):
+        segment(noise + 0.25, fits["gmm"])
