@@ -21,13 +21,17 @@ def given_fit(fit: Any) -> Mapping[str, Any]:
     """The content of `fit.json`; an `InputError` if it is none."""
     if isinstance(fit, Fit):
         return fit.to_dict()
+    what = type(fit).__name__
     if isinstance(fit, str | os.PathLike):
+        what = os.fspath(fit)
         try:
             fit = json.loads(Path(fit).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"fit: got {fit}, wants a fit.json ({error})") from None
+        except OSError as error:
+            raise InputError(f"fit: got {what}, wants a fit.json ({error.strerror})") from None
+        except ValueError:
+            raise InputError(f"fit: got {what}, which is no JSON, wants a fit.json") from None
     if not isinstance(fit, Mapping) or not isinstance(fit.get("params"), Mapping):
-        raise InputError(f"fit: got {type(fit).__name__}, wants a Fit or the path of fit.json")
+        raise InputError(f"fit: got {what}, wants a Fit or the path of fit.json")
     _check(fit, fit["params"])
     return fit
 
