@@ -30,3 +30,8 @@ from bimmjax.sim._structures import gaussian_structure as gaussian_structure
 from bimmjax.sim._structures import structure_labels as structure_labels
 from bimmjax.sim._truth import expected_interface_areas as expected_interface_areas
 from bimmjax.sim._truth import interface_areas as interface_areas
+from bimmjax.sim._waves import Waves as Waves
+from bimmjax.sim._waves import draw_waves as draw_waves
+from bimmjax.sim._waves import levelled_wave as levelled_wave
+from bimmjax.sim._waves import wave_field as wave_field
+from bimmjax.sim._waves import wave_surface_density as wave_surface_density
