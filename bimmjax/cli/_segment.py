@@ -187,7 +187,7 @@ def _check(
         got = "neither --fit nor --method" if fit is None else "both --fit and --method"
         raise InputError(f"method: got {got}, wants one of them")
     for name, value in of_fits.items():
-        if method is not None and value not in (None, False):
+        if method is not None and value is not None and value is not False:
             raise InputError(f"{name}: got it with --method {method}, wants --fit")
     useless = {"otsu": {"--threshold", "--seed"}, "clahe-otsu": {"--threshold", "--seed"}}
     useless["kmeans"] = {"--threshold"}

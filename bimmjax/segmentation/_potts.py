@@ -100,7 +100,7 @@ def potts_evidence(costs: Array, weight: float | Array, neighbours: Array, insid
 
     Source: a mean-field likelihood (Celeux, Forbes and Peyrard 2003), cross-validated.
     """
-    z, y, x = (jnp.arange(n) % 3 == 1 for n in costs.shape[1:])
+    z, y, x = (jnp.arange(n) % 3 == min(1, n - 1) for n in costs.shape[1:])
     out = z[:, None, None] & y[:, None] & x
     held = _marginals(jnp.where(out, 0.0, costs), weight, neighbours, inside)
     support = _weighed(costs, weight) * _support(held, neighbours)

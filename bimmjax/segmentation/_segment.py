@@ -228,9 +228,13 @@ def _check_intensities(volume: Volume, rule: Rule, means: np.ndarray, misfit: fl
     sample = sample[np.isfinite(sample)]
     if sample.size == 0:
         return
+    levels = np.unique(sample)
+    if levels.size > 1:
+        # Bins may be finer than grey levels: each stands for all values that it was rounded from.
+        spread = np.random.default_rng(0).random(sample.size) - 0.5
+        sample = sample + np.diff(levels).min() * spread
     bins = rule.intensities.shape[1]
     at = np.clip((sample - rule.low) / rule.step, 0, bins - 1).astype(int)
-    # In bins as wide as the grey levels of integers may be.
     there = np.bincount(at, minlength=bins).reshape(_COMPARED, -1).sum(1) / sample.size
     parts = np.asarray(rule.intensities, float).reshape(len(rule.intensities), _COMPARED, -1).sum(2)
     parts /= np.maximum(parts.sum(1, keepdims=True), 1e-30)

@@ -87,6 +87,9 @@ def test_segment_refuses_what_does_not_fit_together(tiff: Path, run: Run, here: 
         (("--method", "magic"), "method: got 'magic', wants one of otsu"),
         (("--method", "otsu", "--mrf"), "--mrf: got it with --method otsu, wants --fit"),
         (("--method", "otsu", "--phases", "9"), "phases: got 9"),
+        (("--method", "otsu", "--probability", "0"), "--probability: got it with --method otsu"),
+        (("--method", "otsu", "--threshold", "1"), "--threshold: got it with --method otsu"),
+        (("--fit", "f.json", "--seed", "0"), "--seed: got it with --fit, wants --method"),
     ):
         ended = run("segment", tiff, *words, "--out", "no.zarr")
         assert (ended.status, ended.error.count("\n")) == (2, 1)

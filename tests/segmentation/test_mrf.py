@@ -249,3 +249,12 @@ def test_bad_weights_are_told(three, mrf):
     made, found = three
     with pytest.raises(InputError, match="mrf: got"):
         segment(made.image, found, mrf=mrf)
+
+
+def test_a_single_slice_asks_for_a_weight_too():
+    made = two_phases(0.4)
+    found = fit(made.image, 2, model="gmm", intervals=False)
+    image, truth = np.asarray(made.image)[:1], np.asarray(made.labels)[:1]
+    assert 1.0 < mrf_weight(image, found) < 16.0
+    field = evaluate(segment(image, found, mrf=True), truth)
+    assert field.accuracy > evaluate(segment(image, found), truth).accuracy

@@ -220,3 +220,18 @@ def test_a_part_without_one_phase_is_still_of_the_volume(fits: dict[str, bimmjax
     assert np.mean(segment(noise, fits["bimm2d"]).read(*EVERYTHING) == 0) > 0.99
     with pytest.raises(InputError, match="% of this volume's voxels"):
         segment(noise + 0.25, fits["gmm"])
+
+
+@pytest.mark.parametrize(
+    ("contrast", "noise", "step"), [(10, 1.0, 1), (20, 1.5, 1), (20, 1.5, 256)]
+)
+def test_coarse_grey_levels_are_no_other_volume(
+    made: sim.Artificial, contrast: int, noise: float, step: int
+):
+    rng = np.random.default_rng(0)
+    grey = 90.0 + contrast * np.asarray(made.labels == 2, float)[:40]
+    image = np.rint(grey + noise * rng.normal(size=grey.shape)).astype(np.uint16) * step
+    fit = bimmjax.fit(image, 2, model="gmm", intervals=False)
+    assert np.mean(segment(image, fit).read(*EVERYTHING) == (grey > 90)) > 0.99
+    with pytest.raises(InputError, match="% of this volume's voxels"):
+        segment(image + 5 * contrast * step, fit)
