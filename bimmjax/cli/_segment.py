@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from bimmjax.volumes import Volume
 
 CLASSICAL = ("otsu", "kmeans", "spatial-kmeans", "clahe-otsu")
-_SHARD, _THICK = (64, 512, 512), (128, 512, 512)
+# What a method has no use for.
+_USELESS = {
+    "otsu": ("--threshold", "--seed"),
+    "clahe-otsu": ("--threshold", "--seed"),
+    "kmeans": ("--threshold",),
+}
+# Thick for a field, which needs to know much around what it labels.
+_FIELD_SHARD = (128, 512, 512)
 
 
 def segment(
@@ -137,14 +144,10 @@ def segment(
                 opened, fit, weighted, mrf, mrf_weight, probability, _added_up(count, opened)
             )
             told |= {"method": "fit", "fit": fit, **settings}
-        path = convert(
-            found,
-            target,
-            # Thick for a field, which needs to know much around what it labels.
-            shard=_SHARD if told.get("mrf_weight") is None else _THICK,
-            overwrite=overwrite,
-            progress=None if told.get("mrf_weight") is not None else count,
-        )
+        if told.get("mrf_weight") is None:
+            path = convert(found, target, overwrite=overwrite, progress=count)
+        else:  # which tells its progress itself, tile by tile
+            path = convert(found, target, overwrite=overwrite, shard=_FIELD_SHARD)
     shares = _shares(path) if probability is None else []
     told |= {"volume_fractions": shares} if shares else {"probability": probability}
     with writing_to(path):
@@ -189,14 +192,12 @@ def _check(
     for name, value in of_fits.items():
         if method is not None and value is not None and value is not False:
             raise InputError(f"{name}: got it with --method {method}, wants --fit")
-    useless = {"otsu": {"--threshold", "--seed"}, "clahe-otsu": {"--threshold", "--seed"}}
-    useless["kmeans"] = {"--threshold"}
     for name, value in of_methods.items():
         if value is None:
             continue
         if method is None:
             raise InputError(f"{name}: got it with --fit, wants --method")
-        if name in useless.get(method, ()):
+        if name in _USELESS.get(method, ()):
             raise InputError(f"{name}: got it with --method {method}, which has no use for it")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bimmjax import plot
-from bimmjax.plot._labels import per_length, rounded, signed
+from bimmjax.plot._labels import per_length, power, rounded, signed
 from bimmjax.report._html import document, picture, section, table, warnings_box
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def told(row: Compared, unit: str) -> tuple[str, ...]:
     measured = f"{times * row.measured:.4g}"
     if row.model is not None:
         measured = f"{times * row.measured * scale:.{places}f}"
-    power = f" × 1e{figures.exponent}" if figures.exponent else ""
+    scaled = f" {power(figures.exponent)}".rstrip()
     verdict = {True: "agrees", False: "differs", None: "refused" if row.refusal else ""}[row.agrees]
     difference = "-"
     if row.model is not None and row.difference is not None:
@@ -93,8 +93,8 @@ def told(row: Compared, unit: str) -> tuple[str, ...]:
             100.0 * row.difference if share else 100.0 * row.difference / max(row.model, 1e-300)
         )
         difference = signed(f"{points:+.2f} points" if share else f"{points:+.1f} %")
-    model = "-" if row.model is None else figures.value + power
-    return what, model, figures.intervals[0] or "-", measured + power, difference, verdict
+    model = "-" if row.model is None else figures.value + scaled
+    return what, model, figures.intervals[0] or "-", measured + scaled, difference, verdict
 
 
 def _table(check: CrossCheck) -> str:

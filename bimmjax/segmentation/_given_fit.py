@@ -6,15 +6,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from bimmjax._core.checks import InputError, choice
 from bimmjax.fitting import Fit
-
-MODELS = ("gmm", "pvmm", "bimm1d", "bimm2d")
-_GRADIENTS = ("central_difference", "plain")
+from bimmjax.fitting._fit import Model
+from bimmjax.models._nodes import Gradient
 
 
 def given_fit(fit: Any) -> Mapping[str, Any]:
@@ -38,8 +37,8 @@ def given_fit(fit: Any) -> Mapping[str, Any]:
 
 def _check(fit: Mapping[str, Any], held: Mapping[str, Any]) -> None:
     """What a rule is made from: nothing missing, nothing that is not a number."""
-    model = choice("fit: model", fit.get("model", "bimm2d"), MODELS)
-    choice("fit: gradient", fit.get("gradient", "central_difference"), _GRADIENTS)
+    model = choice("fit: model", fit.get("model", "bimm2d"), get_args(Model))
+    choice("fit: gradient", fit.get("gradient", "central_difference"), get_args(Gradient))
     names = ["intensities", "noise_std", "interior_weights"]
     phases = np.size(held.get("intensities", ()))
     if phases > 1 and model != "gmm":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bimmjax._core.checks import InputError, whole_number
-from bimmjax.segmentation._grey import by_thresholds, coarser, grey_values
+from bimmjax.segmentation._grey import by_thresholds, grey_values
 from bimmjax.volumes import Volume, open_volume
 
 STARTS = 10
@@ -46,7 +46,7 @@ def kmeans(volume: Any, clusters: int = 3, *, seed: int = 0, **options: Any) -> 
 
     opened = open_volume(volume, **options)
     whole_number("clusters", clusters, 2, MOST_CLUSTERS)
-    found = coarser(grey_values(opened), 4096)
+    found = grey_values(opened)
     held = found.counts > 0
     enough(clusters, int(held.sum()), "grey values")
     means = KMeans(clusters, n_init=STARTS, random_state=seed)  # pyright: ignore[reportArgumentType]

@@ -65,14 +65,14 @@ def rule_of(params: Params, model: str, gradient: Gradient, *, weighted: bool) -
         steep = (means[-1] - means[0]) / (np.sqrt(2.0 * np.pi) * float(params.blur_std))
     steepest = steep + _SPARE * noise
     at = _nodes(params, model, gradient)
-    u_edges = jnp.asarray((low + step * np.arange(_ROWS + 1) - low) / (high - low), float)
+    u_edges = jnp.linspace(0.0, 1.0, _ROWS + 1)
     scaled = at._replace(
         intensity=(at.intensity - low) / (high - low),
         gradient=at.gradient / (high - low),
         noise_std=at.noise_std / (high - low),
     )
     if uses_gradient:
-        v_edges = jnp.asarray(steepest / (high - low) * np.arange(_COLUMNS + 1) / _COLUMNS, float)
+        v_edges = jnp.linspace(0.0, steepest / (high - low), _COLUMNS + 1)
         assert params.correlation is not None
         parts = bins_of_components(
             scaled, means.size, jnp.asarray(params.correlation), u_edges, v_edges, 0.0, pieces=2
