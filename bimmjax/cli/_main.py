@@ -24,6 +24,7 @@ from bimmjax.cli._interrupted import Interrupted
 from bimmjax.cli._map import map_
 from bimmjax.cli._numbers import join_numbers
 from bimmjax.cli._segment import segment
+from bimmjax.cli._simulate import simulate
 
 _INTERRUPTED = 130
 
@@ -78,6 +79,7 @@ app.command("info", epilog="Example: bimmjax info scan.h5::/entry/data")(info)
 app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spacing 10 --unit nm")(
     convert
 )
+app.add_typer(simulate)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 

@@ -16,6 +16,11 @@ _SEVERAL = {
     "--block": _MOST,
     "--stride": _MOST,
     "--times": _ANY,
+    "--shape": _MOST,
+    "--direction": _MOST,
+    "--diameter": 2,
+    "--kv": _ANY,
+    "--thickness": _ANY,
 }
 
 
@@ -72,6 +77,17 @@ def box_of(name: str, text: str | None) -> tuple[int, int, int] | None:
         )
     z, y, x = words * _MOST if len(words) == 1 else words
     return int(z), int(y), int(x)
+
+
+def numbers_of(name: str, text: str | None, count: int | None = None) -> list[float] | None:
+    """Numbers from "1,2,4", as many as `count` if given, or None."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if not words or not all(map(_is_number, words)) or len(words) != (count or len(words)):
+        wants = f"{count} numbers" if count else "one number or several"
+        raise InputError(f"{name}: got {' '.join(words) or 'nothing'!r}, wants {wants}")
+    return [float(word) for word in words]
 
 
 def times_of(text: str | None) -> list[float] | None:

@@ -128,6 +128,7 @@ def test_bad_chunks(chunk: str, tiff: Path, run: Run, here: Path):
         ("fit a --spacing --unit nm", "fit a --spacing --unit nm"),
         ("map a --block 64 --stride 32 32 16 b", "map a --block=64 --stride=32,32,16 b"),
         ("map a b --times 0 1.5 3 4 5 --json", "map a b --times=0,1.5,3,4,5 --json"),
+        ("bse a --kv 1 2 4 20 --shape 8 8 8", "bse a --kv=1,2,4,20 --shape=8,8,8"),
         ("fit -- --spacing 1 2 3", "fit -- --spacing 1 2 3"),
     ],
 )

@@ -1,0 +1,15 @@
+"""`bimmjax simulate`: structures and images of them, with their truth."""
+
+from __future__ import annotations
+
+import typer
+
+simulate = typer.Typer(name="simulate", no_args_is_help=True, rich_markup_mode="rich")
+
+
+@simulate.callback(epilog="Example: bimmjax simulate wave --shape 128 128 128 --out wave.zarr")
+def _root() -> None:
+    """Simulate structures and their images: volumes whose truth is known.
+
+    Every kind explains itself, for example: bimmjax simulate wave --help
+    """
