@@ -68,7 +68,7 @@ def sphere_body(
     >>> body.truth.mean_curvature.round(4)
     array([0.1667])
     """
-    rng = _generator(key)
+    rng = generator(key)
     shape = _checks.volume_shape("shape", shape)
     low, high = _radii(radius, shape)
     mean = (low**3 + low**2 * high + low * high**2 + high**3) / 4.0
@@ -105,7 +105,7 @@ def fibre_body(
     >>> body.truth.gaussian_curvature
     array([0.])
     """
-    rng = _generator(key)
+    rng = generator(key)
     shape = _checks.volume_shape("shape", shape)
     if len(set(shape)) > 1:
         raise InputError(f"shape: got {shape}, wants a cube")
@@ -156,7 +156,7 @@ def shell_body(
     >>> bool(body.truth.interface_areas[1] == 0)
     True
     """
-    rng = _generator(key)
+    rng = generator(key)
     shape = _checks.volume_shape("shape", shape)
     outside, _ = _radii(radius, shape)
     _checks.number("thickness", thickness, open_low=True)
@@ -285,7 +285,7 @@ def _within(shape: tuple[int, int, int], objects: _Objects, points: int) -> np.n
     return cells.mean((1, 3, 5), dtype=np.float32)
 
 
-def _generator(key: jax.Array) -> np.random.Generator:
+def generator(key: jax.Array) -> np.random.Generator:
     """NumPy's random numbers from a JAX key: the same key gives the same body."""
     key = _checks.random_key("key", key)
     return np.random.default_rng(np.asarray(jax.random.bits(key, (4,), "uint32")).tolist())
