@@ -19,6 +19,9 @@ _SEVERAL = {
     "--shape": _MOST,
     "--direction": _MOST,
     "--diameter": 2,
+    "--wavelength": 2,
+    "--ligament": 2,
+    "--scales": _ANY,
     "--kv": _ANY,
     "--thickness": _ANY,
 }
@@ -85,7 +88,7 @@ def numbers_of(name: str, text: str | None, count: int | None = None) -> list[fl
         return None
     words = text.replace(",", " ").split()
     if not words or not all(map(_is_number, words)) or len(words) != (count or len(words)):
-        wants = f"{count} numbers" if count else "one number or several"
+        wants = f"{count} number{'s' * (count > 1)}" if count else "one number or several"
         raise InputError(f"{name}: got {' '.join(words) or 'nothing'!r}, wants {wants}")
     return [float(word) for word in words]
 

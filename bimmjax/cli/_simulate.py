@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from bimmjax.cli import _simulate_objects, _simulate_structures
+
 simulate = typer.Typer(name="simulate", no_args_is_help=True, rich_markup_mode="rich")
 
 
@@ -13,3 +15,7 @@ def _root() -> None:
 
     Every kind explains itself, for example: bimmjax simulate wave --help
     """
+
+
+for _kind, _example in (_simulate_structures.EXAMPLES | _simulate_objects.EXAMPLES).items():
+    simulate.command(_kind.__name__, epilog=f"Example: bimmjax simulate {_example}")(_kind)

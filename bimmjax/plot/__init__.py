@@ -12,3 +12,4 @@ from bimmjax.plot._maps_curves import map_histograms as map_histograms
 from bimmjax.plot._maps_curves import map_series as map_series
 from bimmjax.plot._segments import segments as segments
 from bimmjax.plot._slices import slices as slices
+from bimmjax.plot._structures import structure as structure
