@@ -16,6 +16,7 @@ NAMES = {
     "speed": "fits in one process, beside a torch port of the paper's procedure",
     "cold": "`bimmjax fit` as a whole process, with and without compiled code kept",
     "stream": "a 512 cubed OME-Zarr volume from disk to fit.json: seconds and memory",
+    "waves": "levelled waves beside NumPy and theory; 1024 cubed voxels streamed to disk",
     "artificial": "the paper's artificial series and its figures 6 to 10; three phases",
     "descriptors": "two-point correlation and lineal path, beside PoreSpy",
     "segmenting": "`bimmjax segment` from disk to disk: voxels per second and memory",

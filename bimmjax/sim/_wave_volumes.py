@@ -318,21 +318,22 @@ def _area(
     cells = [n if periodic else n - 1 for n in shape]
     if min(cells) < 1:
         return np.array([np.nan]), np.array([np.nan])
-    starts = list(itertools.product(*(range(0, n, _BOX) for n in cells)))
-    most = _MEASURED // _BOX**3
-    sampled = len(starts) > most
+    sampled = math.prod(cells) > _MEASURED
+    # Where not all is measured, many small boxes tell more than few large ones.
+    box = min(_BOX // 2 if sampled else _BOX, *cells)
+    starts = list(itertools.product(*(range(0, n, box) for n in cells)))
     if sampled:
-        # Whole boxes only, which weigh alike, at places spread evenly.
-        whole = [s for s in starts if all(a + _BOX <= n for a, n in zip(s, cells, strict=True))]
-        starts = [whole[k] for k in np.linspace(0, len(whole) - 1, most).round().astype(int)]
+        whole = [s for s in starts if all(a + box <= n for a, n in zip(s, cells, strict=True))]
+        count = min(_MEASURED // box**3, len(whole))
+        starts = [whole[k] for k in np.random.default_rng(0).choice(len(whole), count, False)]
     # All boxes of one shape, which is compiled once.
-    z, y, x = (min(_BOX, n) + 1 for n in cells)
+    shape = (box + 1, box + 1, box + 1)
     areas, weights = [], []
     for start in starts:
-        size = [min(_BOX, n - s) for n, s in zip(cells, start, strict=True)]
+        size = [min(box, n - s) for n, s in zip(cells, start, strict=True)]
         part = tuple(slice(0, n + 1) for n in size)
         at = (start[0], start[1], start[2])
-        fields = np.stack([np.asarray(wave_field(w, (z, y, x), at))[part] for w in waves])
+        fields = np.stack([np.asarray(wave_field(w, shape, at))[part] for w in waves])
         found = interface_areas(Structure(jnp.asarray(fields), jnp.asarray(levels)), periodic=False)
         # Pairs with the last phase, which is at or above all levels, come last.
         areas.append(found[-len(levels) :].sum())
