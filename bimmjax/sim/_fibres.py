@@ -17,7 +17,9 @@ from bimmjax.sim._object_bodies import generator
 from bimmjax.sim._pores import radii_of, shrunk
 from bimmjax.sim._stamps import empty, stamp_until
 
-_PUSHED = 4
+# How often all fibres are pushed apart, and how many radii wider the box is then.
+_PUSHED = 2
+_PAD = 4.0
 _POINTS = 40_000
 
 
@@ -129,23 +131,30 @@ def _fibres(
 ) -> tuple[np.ndarray, Lines]:
     """The depth within fibres that hold at least `voxels` voxels, and their lines."""
     shape = (int(size[0]), int(size[1]), int(size[2]))
+    # At the faces of the box in which they are pushed, fibres crowd: that box is larger.
+    pad = _PAD * radius
     lines, missing, rounds = Lines(np.zeros((0, 3)), np.zeros((0, 3))), voxels, 0
-    depth = empty(shape)
+    depth, new = empty(shape), lines
     while missing > 0:
-        few = draw_lines(rng, size, mean, spread, 64)
+        few = _inside(draw_lines(rng, size + 2.0 * pad, mean, spread, 256), pad)
         start, stop = ends(few, size)
-        each = math.pi * radius**2 * float((stop - start).mean())
-        new = draw_lines(rng, size, mean, spread, max(math.ceil(missing / each), 1))
-        both = (np.concatenate(pair) for pair in zip(lines, new, strict=True))
-        lines = Lines(*both)
+        each = math.pi * radius**2 * float(np.maximum(stop - start, 0.0).mean())
+        count = max(math.ceil(missing / max(each, 1.0)), 1)
+        new = draw_lines(rng, size + 2.0 * pad, mean, spread, count)
+        lines = Lines(*(np.concatenate(both) for both in zip(lines, new, strict=True)))
         rounds += 1
         # Where there is no room for more, those that are added last stay where they are.
         if rounds <= _PUSHED:
-            lines, depth, new = push_apart(lines, radius, size), empty(shape), None
-        for place, along in zip(*(new or lines), strict=True):
+            lines = push_apart(lines, radius, size + 2.0 * pad)
+            depth, new = empty(shape), lines
+        for place, along in zip(*_inside(new, pad), strict=True):
             stamp_line(depth, place, along, radius)
         missing = voxels - int(np.count_nonzero(depth > 0.0))
-    return depth, lines
+    return depth, _inside(lines, pad)
+
+
+def _inside(lines: Lines, pad: float) -> Lines:
+    return Lines(lines.places - pad, lines.directions)
 
 
 def _on_fibres(

@@ -9,7 +9,7 @@ import numpy as np
 
 from bimmjax.sim._stamps import MARGIN
 
-_ROUNDS = 60
+_ROUNDS = 20
 _CELLS = 2**20
 
 
@@ -65,11 +65,14 @@ def push_apart(lines: Lines, radius: float, size: np.ndarray) -> Lines:
     places, directions = lines.places.copy(), lines.directions
     for _ in range(_ROUNDS):
         start, stop = ends(Lines(places, directions), size)
-        counts = np.maximum(np.ceil((stop - start) / radius).astype(int), 0)
+        counts = np.maximum(np.ceil((stop - start) / (1.5 * radius)).astype(int), 0)
         owner = np.repeat(np.arange(len(places)), counts)
         step = np.arange(owner.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        points = places[owner] + (start[owner] + (step + 0.5) * radius)[:, None] * directions[owner]
-        one, other = KDTree(points).query_pairs(2.2 * radius, output_type="ndarray").T
+        points = (
+            places[owner]
+            + (start[owner] + (step + 0.5) * 1.5 * radius)[:, None] * directions[owner]
+        )
+        one, other = KDTree(points).query_pairs(2.3 * radius, output_type="ndarray").T
         apart = owner[one] != owner[other]
         one, other = one[apart], other[apart]
         first, second = owner[one], owner[other]
@@ -100,6 +103,9 @@ def push_apart(lines: Lines, radius: float, size: np.ndarray) -> Lines:
 
 def stamp_line(depth: np.ndarray, place: np.ndarray, along: np.ndarray, radius: float) -> None:
     """Raise `depth` to radius - distance around a line, where that is not below the margin."""
+    start, stop = ends(Lines(place[None], along[None]), np.array(depth.shape), radius + MARGIN)
+    if start[0] >= stop[0]:
+        return
     axis = int(np.argmax(np.abs(along)))
     sides = [k for k in range(3) if k != axis]
     half = math.ceil((radius + MARGIN) / abs(along[axis])) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,10 @@ from bimmjax.sim._object_bodies import generator
 from bimmjax.sim._structures import Structure
 from bimmjax.sim._truth import interface_areas
 
-# Distances from a surface are told up to so many voxels, and found in slabs of so many layers.
+# Distances from a surface are told up to so many voxels.
 _FARTHEST = 32
-_SLAB = 96
+_LAYERS = 16
+_CACHED = 2**17
 # Voxels: takes the stairs off the surface, whose area is within 1 % then (8 % too much before).
 _SMOOTHING = 0.7
 
@@ -86,10 +88,17 @@ def self_similar(
         if number:  # smaller copies show any part of the volume
             aim = rng.uniform(size=3) * (np.array(solid.shape) - 1)
         matrix = turn / factor
-        copy = affine_transform(
-            depth, matrix, aim - matrix @ middle, size, order=1, mode="mirror", output=np.float32
-        )
-        np.minimum(score, copy, out=score)
+        offset = aim - matrix @ middle
+
+        def copy(layer: int, matrix: np.ndarray = matrix, offset: np.ndarray = offset) -> None:
+            part = score[layer : layer + _LAYERS]
+            moved = affine_transform(
+                depth, matrix, offset + matrix[:, 0] * layer, part.shape, order=1, mode="mirror"
+            )
+            np.minimum(part, moved, out=part)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(copy, range(0, size[0], _LAYERS)))
     taken, level = highest(score, count)
     if not -_FARTHEST < level < _FARTHEST:
         raise InputError(
@@ -117,19 +126,39 @@ def _binary(volume: object) -> np.ndarray:
 
 def _depth(solid: np.ndarray) -> np.ndarray:
     """Distance from the surface, voxels, above 0 in the solid and below 0 in the pores; float32."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from scipy.ndimage import gaussian_filter
 
-    out = np.empty(solid.shape, np.float32)
-    for start in range(0, len(solid), _SLAB):
-        first = max(start - _FARTHEST, 0)
-        part = solid[first : start + _SLAB + _FARTHEST]
-        inside = np.zeros(part.shape, np.float32)
-        for side, sign in ((part, 1.0), (~part, -1.0)):
-            if side.all():
-                inside[:] = sign * _FARTHEST
-                break
-            found = np.asarray(distance_transform_edt(side), np.float32)
-            # From the centre of a voxel to that of the next on the other side: half is its own.
-            inside[side] = sign * np.minimum(found[side] - 0.5, _FARTHEST)
-        out[start : start + _SLAB] = inside[start - first : start - first + _SLAB]
+    # From the centre of a voxel to that of the next on the other side: half is its own.
+    out = np.sqrt(_squares(solid), dtype=np.float32) - np.float32(0.5)
+    np.subtract(np.float32(0.5), np.sqrt(_squares(~solid), dtype=np.float32), out, where=~solid)
+    np.clip(out, -_FARTHEST, _FARTHEST, out=out)
     return gaussian_filter(out, _SMOOTHING)
+
+
+def _squares(side: np.ndarray) -> np.ndarray:
+    """Squared distance from voxels of a side to the nearest ones off it: (z, y, x) uint16.
+
+    Axis by axis, up to `_FARTHEST` and one: as much as is wanted here, in a tenth of the memory
+    that a transform without limit takes.
+    """
+    reach = _FARTHEST + 1
+    out = np.where(side, np.uint16(reach**2), np.uint16(0))
+
+    def spread(part: tuple[slice, ...], axis: int) -> None:
+        now = np.moveaxis(out[part], axis, 0)
+        was = now.copy()
+        farther = np.empty_like(was)
+        for k in range(1, min(reach, len(was))):
+            np.add(was, np.uint16(k**2), out=farther)
+            np.minimum(now[k:], farther[:-k], out=now[k:])
+            np.minimum(now[:-k], farther[k:], out=now[:-k])
+
+    with ThreadPoolExecutor() as pool:
+        for axis in range(3):
+            across = 0 if axis else 1
+            # In parts that stay in a core's cache.
+            step = max(_CACHED * out.shape[across] // out.size, 1)
+            slabs = (slice(at, at + step) for at in range(0, out.shape[across], step))
+            parts = [(slice(None),) * across + (slab,) for slab in slabs]
+            list(pool.map(spread, parts, [axis] * len(parts)))
+    return out

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.ndimage import center_of_mass, distance_transform_edt, label
 from scipy.spatial.distance import pdist
 
 from bimmjax import InputError
@@ -28,7 +29,7 @@ from bimmjax.sim import (
 )
 from bimmjax.sim._labelled import highest
 from bimmjax.sim._lines import stamp_line
-from bimmjax.sim._self_similar import _depth
+from bimmjax.sim._self_similar import _squares
 from bimmjax.sim._stamps import MARGIN, empty, stamp
 
 KEY = jax.random.key(5)
@@ -106,8 +107,6 @@ def test_both_levels_of_a_hierarchy_are_alike_in_all_directions():
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_packed_spheres_do_not_overlap(share: float):
     made = packed_spheres(KEY, SHAPE, share, 12.0, gap=3.0)
-    from scipy.ndimage import center_of_mass, label
-
     # Tiled, so that spheres that leave through a face are whole somewhere.
     found: Any = label(np.tile(made.labels, (2, 2, 2)))
     parts, count = found
@@ -145,14 +144,15 @@ def test_stamps_are_distances():
     np.testing.assert_allclose(depth, expected, atol=1e-5)
 
 
-def test_depths_of_a_slab_longer_than_what_is_looked_at_at_once():
-    solid = np.zeros((260, 4, 4), bool)
-    solid[100:] = True
-    depth = _depth(solid)[:, 2, 2]
-    expected = np.clip(np.arange(260) - 99.5, -32, 32)
-    np.testing.assert_allclose(depth[72:128], expected[72:128], atol=0.4)
-    assert depth[0] == -32.0
-    assert depth[-1] == 32.0
+def test_distances_are_those_of_scipy_as_far_as_they_are_told():
+    side = np.random.default_rng(0).random((70, 30, 90)) < 0.9995
+    expected = distance_transform_edt(side)
+    np.testing.assert_allclose(np.sqrt(_squares(side)), np.minimum(expected, 33.0))
+    empty_half = np.zeros((100, 3, 3), bool)
+    empty_half[20:] = True
+    assert _squares(empty_half)[:, 1, 1].tolist() == [
+        min(max(z - 19, 0), 33) ** 2 for z in range(100)
+    ]
 
 
 def test_one_copy_of_a_volume_is_the_volume():
