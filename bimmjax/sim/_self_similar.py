@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +91,7 @@ def self_similar(
         matrix = turn / factor
         offset = aim - matrix @ middle
 
-        def copy(layer: int, matrix: np.ndarray = matrix, offset: np.ndarray = offset) -> None:
+        def copy(layer: int, matrix: np.ndarray = matrix, offset: Any = offset) -> None:
             part = score[layer : layer + _LAYERS]
             moved = affine_transform(
                 depth, matrix, offset + matrix[:, 0] * layer, part.shape, order=1, mode="mirror"

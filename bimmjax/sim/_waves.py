@@ -81,7 +81,7 @@ def draw_waves(
 @functools.partial(jax.jit, static_argnames=("count", "period"))
 def _drawn(key: Array, wavelength: Array, count: int, period: Shape | None) -> Waves:
     directions_key, phases_key = jax.random.split(key)
-    directions = jax.random.normal(directions_key, (count, 3))
+    directions = jax.random.normal(directions_key, (count, 3), jnp.float32)
     cycles = directions / jnp.linalg.norm(directions, axis=1, keepdims=True) / wavelength
     if period is not None:
         lattice = jnp.asarray(period, jnp.float32)
