@@ -99,3 +99,25 @@ def volume(name: str, image: object) -> jax.Array:
     if len(shape) != 3 or 0 in shape:
         raise InputError(f"{name}: got an array of shape {shape}, wants (z, y, x)")
     return jnp.asarray(image, jnp.float32)
+
+
+def rising(low_name: str, low: object, high_name: str, high: object, count: int) -> None:
+    """Refuse what is not below another: numbers, or `count` of them."""
+    if isinstance(low, Tracer) or isinstance(high, Tracer):
+        return
+    ends = []
+    for name, value in ((low_name, low), (high_name, high)):
+        try:
+            ends.append(np.asarray(value, np.float64))
+        except (TypeError, ValueError):
+            raise InputError(f"{name}: got {value!r}, wants a number") from None
+        if ends[-1].shape not in ((), (count,)) or not np.all(np.isfinite(ends[-1])):
+            raise InputError(f"{name}: got {value!r}, wants a finite number, or {count} of them")
+    if not np.all(ends[0] < ends[1]):
+        raise InputError(f"{low_name}: got {low!r}, wants less than {high_name}, {high!r}")
+
+
+def length_or_inf(name: str, value: object) -> None:
+    """Refuse what is not a number above 0; infinite ones are fine."""
+    if not isinstance(value, Tracer) and not (isinstance(value, float) and value == math.inf):
+        number(name, value, open_low=True)
