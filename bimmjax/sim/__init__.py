@@ -9,6 +9,9 @@ from bimmjax.sim._artificial import artificial_volume as artificial_volume
 from bimmjax.sim._body import Body as Body
 from bimmjax.sim._body import Truth as Truth
 from bimmjax.sim._body import body_image as body_image
+from bimmjax.sim._ct import Scan as Scan
+from bimmjax.sim._ct import ct_image as ct_image
+from bimmjax.sim._ct_volume import ct_volume as ct_volume
 from bimmjax.sim._curtains import curtains as curtains
 from bimmjax.sim._dose import add_shot_noise as add_shot_noise
 from bimmjax.sim._dose import dose_electrons as dose_electrons
@@ -20,6 +23,7 @@ from bimmjax.sim._edges import blur_edges as blur_edges
 from bimmjax.sim._fibres import fibre_composite as fibre_composite
 from bimmjax.sim._fields import gaussian_field as gaussian_field
 from bimmjax.sim._fields import gaussian_field_area as gaussian_field_area
+from bimmjax.sim._fringes import fringes as fringes
 from bimmjax.sim._imaging import add_noise as add_noise
 from bimmjax.sim._imaging import blur as blur
 from bimmjax.sim._imaging import image_of as image_of
@@ -41,7 +45,10 @@ from bimmjax.sim._object_bodies import fibre_body as fibre_body
 from bimmjax.sim._object_bodies import shell_body as shell_body
 from bimmjax.sim._object_bodies import sphere_body as sphere_body
 from bimmjax.sim._packed import packed_spheres as packed_spheres
+from bimmjax.sim._partial import block_mean as block_mean
 from bimmjax.sim._pores import random_pores as random_pores
+from bimmjax.sim._radial import cup as cup
+from bimmjax.sim._radial import rings as rings
 from bimmjax.sim._ruler import Ruler as Ruler
 from bimmjax.sim._ruler import RulerReading as RulerReading
 from bimmjax.sim._ruler import draw_ruler as draw_ruler
