@@ -23,6 +23,9 @@ _SEVERAL = {
     "--ligament": 2,
     "--scales": _ANY,
     "--kv": _ANY,
+    "--intensities": _ANY,
+    "--fringes": 2,
+    "--centre": 2,
     "--thickness": _ANY,
 }
 

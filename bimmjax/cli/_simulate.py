@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bimmjax.cli import _simulate_objects, _simulate_structures
+from bimmjax.cli import _simulate_ct, _simulate_objects, _simulate_structures
 
 simulate = typer.Typer(name="simulate", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -19,3 +19,4 @@ def _root() -> None:
 
 for _kind, _example in (_simulate_structures.EXAMPLES | _simulate_objects.EXAMPLES).items():
     simulate.command(_kind.__name__, epilog=f"Example: bimmjax simulate {_example}")(_kind)
+simulate.command("ct", epilog=f"Example: {_simulate_ct.EXAMPLE}")(_simulate_ct.ct)

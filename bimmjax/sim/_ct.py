@@ -57,6 +57,8 @@ class Scan(NamedTuple):
     """Labels along each axis that one voxel of the image averages, see `block_mean`."""
     edges: str = "mirror"
     """What lies beyond the volume: "mirror", its mirror image, or "wrap", itself again."""
+    air: float | None = None
+    """Grey value where nothing absorbs, see `cup`; the lowest intensity by default."""
 
 
 def ct_image(
@@ -76,7 +78,7 @@ def ct_image(
     structure : `Structure`, sampled at `supersample`³ points of each voxel (its fields are
         periodic whatever the `edges`); or labels (z, y, x), `supersample`³ of which one voxel
         averages.
-    intensities : grey value of each phase, any unit; cupping wants 0 where nothing absorbs.
+    intensities : grey value of each phase, any unit.
     scan : settings; `Scan()` if None.
     **settings : fields of `Scan` in the place of those in `scan`.
 
@@ -101,7 +103,7 @@ def ct_image(
     Source: BIMM paper, §4.1 (blur and noise); the artefacts as their own functions tell.
     """
     key = _checks.random_key("key", key)
-    told = checked_scan(scan, settings)
+    told = with_air(checked_scan(scan, settings), intensities)
     if isinstance(structure, Structure):
         sharp = image_of(structure, intensities, supersample=told.supersample)  # type: ignore[arg-type]
     else:
@@ -130,11 +132,19 @@ def checked_scan(scan: Scan | None, settings: dict[str, Any]) -> Scan:
     for name in ("noise_std", "rings", "delta_beta"):
         _checks.number(name, getattr(told, name))
     check_cupping(told.cupping)
+    if told.air is not None:
+        _checks.number("air", told.air, low=-math.inf)
     if told.centre is not None:
         axis_of((1, 1), told.centre)
     whole_number("supersample", told.supersample, 1, 16)
     choice("edges", told.edges, ("mirror", "wrap"))
     return told
+
+
+def with_air(scan: Scan, intensities: Sequence[float] | np.ndarray) -> Scan:
+    """`scan` with the lowest intensity as air, if it tells no other."""
+    grey = _checks.numbers("intensities", intensities, "one number per phase")
+    return scan if scan.air is not None else scan._replace(air=float(grey.min()))
 
 
 def halo_of(scan: Scan) -> int:
@@ -172,7 +182,8 @@ def seen(
     first, axis = jnp.asarray(start[1:], jnp.int32), jnp.asarray(centre, jnp.float32)
     if scan.cupping > 0:
         radius = jnp.float32(farthest(plane, centre))
-        image = cupped(image, jnp.float32(scan.cupping), radius, first, axis)
+        air = jnp.float32(scan.air or 0.0)
+        image = cupped(image, jnp.float32(scan.cupping), radius, air, first, axis)
     if scan.rings > 0:
         profiles = ring_profiles(ring_key, plane, centre, size[0], scan.rings, RING_ROWS, start[0])
         image = ringed(image, profiles, first, axis)

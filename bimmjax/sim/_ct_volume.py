@@ -12,7 +12,7 @@ import numpy as np
 
 from bimmjax._core.checks import InputError
 from bimmjax.sim import _checks
-from bimmjax.sim._ct import Scan, Shape, checked_scan, halo_of, padded, seen
+from bimmjax.sim._ct import Scan, Shape, checked_scan, halo_of, padded, seen, with_air
 from bimmjax.sim._partial import block_mean, checked_labels
 from bimmjax.volumes import Volume
 
@@ -58,7 +58,7 @@ def ct_volume(
     array([1., 1.], dtype=float32)
     """
     key = _checks.random_key("key", key)
-    told = checked_scan(scan, settings)
+    told = with_air(checked_scan(scan, settings), intensities)
     table = _checks.numbers("intensities", intensities, "one number per label")
     if labels.dtype.kind not in "iu":
         raise InputError(f"labels: got {labels.dtype}, wants integers")

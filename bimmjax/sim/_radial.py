@@ -25,6 +25,7 @@ def cup(
     *,
     centre: Centre | None = None,
     radius: float | jax.Array | None = None,
+    air: float | jax.Array = 0.0,
 ) -> jax.Array:
     """Darken a volume towards the axis of rotation, as the hardening of a beam does.
 
@@ -35,11 +36,12 @@ def cup(
 
     Parameters
     ----------
-    image : (z, y, x), 0 where nothing absorbs.
+    image : (z, y, x), any unit.
     cupping : what the axis loses, relatively: 0 to 1.
     centre : y, x of the axis, voxels; the middle of the slices by default.
     radius : of the column, voxels; by default from the axis to the farthest corner, so that all of
         the volume lies within.
+    air : grey value where nothing absorbs, which stays as it is.
 
     Returns
     -------
@@ -65,7 +67,8 @@ def cup(
     if radius is None:
         radius = farthest(size, place)
     _checks.number("radius", radius, open_low=True)
-    numbers = (jnp.asarray(v, jnp.float32) for v in (cupping, radius))
+    _checks.number("air", air, low=-math.inf)
+    numbers = (jnp.asarray(v, jnp.float32) for v in (cupping, radius, air))
     return cupped(volume, *numbers, jnp.zeros(2, jnp.int32), jnp.asarray(place, jnp.float32))
 
 
@@ -102,11 +105,17 @@ def _radius(shape: tuple[int, ...], first: jax.Array, centre: jax.Array) -> jax.
 
 @jax.jit
 def cupped(
-    image: jax.Array, cupping: jax.Array, radius: jax.Array, first: jax.Array, centre: jax.Array
+    image: jax.Array,
+    cupping: jax.Array,
+    radius: jax.Array,
+    air: jax.Array,
+    first: jax.Array,
+    centre: jax.Array,
 ) -> jax.Array:
     """`cup` of a part of slices that begins at `first` (2,)."""
     within = _radius(image.shape[1:], first, centre) / radius
-    return image * (1.0 - cupping * jnp.sqrt(jnp.maximum(1.0 - within**2, 0.0)))
+    left = 1.0 - cupping * jnp.sqrt(jnp.maximum(1.0 - within**2, 0.0))
+    return air + (image - air) * left
 
 
 def rings(

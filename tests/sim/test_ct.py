@@ -69,6 +69,8 @@ def test_cupping_darkens_towards_a_given_axis():
     assert seen[0, 10, 25] == pytest.approx(5.0 * 0.7)
     assert seen.max() < 5.0
     np.testing.assert_array_equal(cup(np.ones((1, 4, 4)), 0.0), 1.0)
+    image = np.random.default_rng(0).random((2, 9, 9))
+    np.testing.assert_allclose(cup(image + 4.0, 0.5, air=4.0), cup(image, 0.5) + 4.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("centre", [None, (12.3, 40.8)])
