@@ -219,9 +219,17 @@ def _image(labels: Volume, grey: list[float], scan: Scan, seed: int, dtype: str)
     if dtype == "float32":
         return image
 
+    rows = image.chunks[1]
+
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        levels = np.rint(image.read(z, y, x))
-        return np.clip(levels, 0, _TOP[dtype], out=levels).astype(dtype)
+        out = np.empty((z.stop - z.start, y.stop - y.start, x.stop - x.start), dtype)
+        # Tile by tile: floats of the whole box would take four times as much memory.
+        for low in range(y.start // rows * rows, y.stop, rows):
+            part = slice(max(low, y.start), min(low + rows, y.stop))
+            levels = image.read(z, part, x)
+            np.clip(np.rint(levels, out=levels), 0, _TOP[dtype], out=levels)
+            out[:, part.start - y.start : part.stop - y.start] = levels
+        return out
 
     return replace(image, dtype=np.dtype(dtype), reader=read)
 

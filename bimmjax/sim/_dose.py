@@ -5,7 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from bimmjax._core.checks import InputError
 from bimmjax.sim import _checks
 from bimmjax.sim._per_slice import slice_keys, stack_of_slices
 
@@ -15,6 +17,8 @@ GAUSSIAN_VARIANCE = 0.001
 """Of an image in [0, 1] (FIB thesis, Article I, §2.2.1)."""
 # Below this mean the distribution is summed up, above it a series in 1/√mean is close enough.
 _FEW = 12.0
+# Beyond it float32 no longer holds every whole number.
+_MOST = 1e7
 
 
 def dose_electrons(current_pa: float, dwell_us: float) -> float:
@@ -53,6 +57,11 @@ def poisson(key: jax.Array, mean: jax.Array) -> jax.Array:
     -------
     float32 of the same shape, whole numbers.
 
+    Raises
+    ------
+    InputError
+        A mean that is not from 0 to 1e7.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp
@@ -62,7 +71,11 @@ def poisson(key: jax.Array, mean: jax.Array) -> jax.Array:
     True
     """
     key = _checks.random_key("key", key)
-    return _poisson(key, jnp.asarray(mean, jnp.float32))
+    means = jnp.asarray(mean, jnp.float32)
+    if not isinstance(means, Tracer) and not bool(jnp.all((means >= 0) & (means <= _MOST))):
+        bad = float(means.min()) if bool(means.min() < 0) else float(means.max())
+        raise InputError(f"mean: got {bad:g}, wants numbers from 0 to {_MOST:g}")
+    return _poisson(key, means)
 
 
 @jax.jit

@@ -174,7 +174,7 @@ def test_parts_work_inside_jit():
 
     @jax.jit
     def inside(key: jax.Array, image: jax.Array, dose: jax.Array) -> jax.Array:
-        image, _ = curtains(key, blur_edges(image, dose / 1000.0), strength=dose / 1e4)
+        image, _ = curtains(key, blur_edges(image, 1.0), strength=dose / 1e4)
         return add_shot_noise(key, image, dose)
 
     image, _ = curtains(KEY, blur_edges(stack, 1.0), strength=0.1)
@@ -202,6 +202,8 @@ def test_parts_work_inside_jit():
             "white: got nan, wants a finite number, or 2",
         ),
         (lambda: add_shot_noise(KEY, np.zeros((2, 2, 2)), 9.0, start=-1), "start: got -1, wants"),
+        (lambda: poisson(KEY, jnp.array([1.0, -2.0])), "mean: got -2, wants numbers from 0 to 1e"),
+        (lambda: poisson(KEY, jnp.array([math.nan])), "mean: got nan, wants numbers"),
         (lambda: blur_edges(np.zeros((2, 2, 2)), 9.0), "std: got 9, wants at most 8"),
         (lambda: drift(KEY, np.zeros((2, 2, 2)), walk=-1.0), "walk: got -1, wants"),
         (lambda: shift_slices(np.zeros((2, 2, 2)), [1.0]), r"shifts: got shape \(1,\), wants"),
