@@ -9,6 +9,10 @@ from bimmjax.sim._artificial import artificial_volume as artificial_volume
 from bimmjax.sim._body import Body as Body
 from bimmjax.sim._body import Truth as Truth
 from bimmjax.sim._body import body_image as body_image
+from bimmjax.sim._bse import backscatter_images as backscatter_images
+from bimmjax.sim._bse import backscatter_volume as backscatter_volume
+from bimmjax.sim._bse import escape_depth as escape_depth
+from bimmjax.sim._calibrated import shine_through_model as shine_through_model
 from bimmjax.sim._ct import Scan as Scan
 from bimmjax.sim._ct import ct_image as ct_image
 from bimmjax.sim._ct_volume import ct_volume as ct_volume
@@ -20,6 +24,8 @@ from bimmjax.sim._drift import brightness as brightness
 from bimmjax.sim._drift import drift as drift
 from bimmjax.sim._drift import shift_slices as shift_slices
 from bimmjax.sim._edges import blur_edges as blur_edges
+from bimmjax.sim._electrons import backscatter_coefficient as backscatter_coefficient
+from bimmjax.sim._electrons import electron_range as electron_range
 from bimmjax.sim._fibres import fibre_composite as fibre_composite
 from bimmjax.sim._fields import gaussian_field as gaussian_field
 from bimmjax.sim._fields import gaussian_field_area as gaussian_field_area
@@ -41,6 +47,13 @@ from bimmjax.sim._level_bodies import gyroid_body as gyroid_body
 from bimmjax.sim._level_bodies import mask_body as mask_body
 from bimmjax.sim._level_bodies import sheet_body as sheet_body
 from bimmjax.sim._level_bodies import structure_body as structure_body
+from bimmjax.sim._materials import MATERIALS as MATERIALS
+from bimmjax.sim._materials import Material as Material
+from bimmjax.sim._materials import known_material as known_material
+from bimmjax.sim._materials import material as material
+from bimmjax.sim._montecarlo import MonteCarlo as MonteCarlo
+from bimmjax.sim._montecarlo import Window as Window
+from bimmjax.sim._montecarlo import monte_carlo as monte_carlo
 from bimmjax.sim._object_bodies import fibre_body as fibre_body
 from bimmjax.sim._object_bodies import shell_body as shell_body
 from bimmjax.sim._object_bodies import sphere_body as sphere_body
@@ -55,6 +68,7 @@ from bimmjax.sim._ruler import draw_ruler as draw_ruler
 from bimmjax.sim._ruler import make_ruler as make_ruler
 from bimmjax.sim._ruler import read_ruler as read_ruler
 from bimmjax.sim._self_similar import self_similar as self_similar
+from bimmjax.sim._shine import ShineThrough as ShineThrough
 from bimmjax.sim._slicing import cut_slices as cut_slices
 from bimmjax.sim._slicing import draw_positions as draw_positions
 from bimmjax.sim._slicing import draw_thickness as draw_thickness

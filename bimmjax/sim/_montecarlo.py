@@ -17,7 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.sim import _checks
 from bimmjax.sim._materials import Material, known_material
-from bimmjax.sim._scattering import HIGHEST, LOWEST, Tables, scattering_tables
+from bimmjax.sim._scattering import HIGHEST, LEAST, LOWEST, Tables, scattering_tables
 from bimmjax.sim._transport import Beam, Tally, transport
 
 # Lanes per device: state that fits the caches of a core; enough to fill a card.
@@ -128,7 +128,7 @@ def monte_carlo(
     key = _checks.random_key("key", key)
     found = checked_labels("labels", labels, len(materials))
     used = [known_material("materials", m) for m in materials]
-    real_number("energy", energy, 0.5, HIGHEST)
+    real_number("energy", energy, LEAST, HIGHEST)
     real_number("tilt", tilt, 0.0, 52.0)
     whole_number("surface", surface, 0, found.shape[0] - 1)
     whole_number("electrons", electrons, 1, 2**24)

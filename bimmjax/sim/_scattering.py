@@ -19,6 +19,8 @@ from bimmjax.sim._materials import Material
 
 LOWEST, HIGHEST = 0.05, 30.0
 """keV; slower electrons count as absorbed."""
+LEAST = 0.5
+"""keV, of a beam."""
 _FINE, _COARSE = 18, 20  # bits dropped: 32 bins an octave, 8 for angles
 ANGLES = 512
 # Halves of (1 - cos θ), close together where the forward peak is.
@@ -189,7 +191,9 @@ def _read_mott(path: Path, elements: set[int]) -> dict[int, _Differential]:
     try:
         rows = np.genfromtxt(path, delimiter=",", names=True, dtype=np.float64)
     except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"mott: got {path}, which cannot be read ({error}), wants {wants}") from None
+        raise InputError(
+            f"mott: got {path}, which cannot be read ({error}), wants {wants}"
+        ) from None
     names = ("z", "energy_kev", "angle_deg", "cm2_per_sr")
     if rows.dtype.names is None or set(rows.dtype.names) != set(names):
         raise InputError(f"mott: got {path} with columns {rows.dtype.names}, wants {wants}")

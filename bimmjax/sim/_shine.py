@@ -25,7 +25,7 @@ from bimmjax.sim._materials import Material
 
 # Of all voltages and materials: each stage's cone is so much wider and longer than the last one's,
 # and ways out of the last are so much more oblique.
-_STAGES, _WIDER, _OBLIQUE = 3, 2.7, 2.0
+STAGES, _WIDER, _OBLIQUE = 3, 2.7, 2.0
 
 
 class ShineThrough(NamedTuple):
@@ -92,9 +92,11 @@ def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> L
     way = thickness / jnp.cos(tilt)
     inverse, bulk = table[0], table[1]
     passed = jnp.exp(-way / model.depth * inverse)
-    strength = jnp.where(bulk > 0, model.emission * (2.0 * jnp.maximum(bulk, 1e-9)) ** model.contrast, 0.0)
+    strength = jnp.where(
+        bulk > 0, model.emission * (2.0 * jnp.maximum(bulk, 1e-9)) ** model.contrast, 0.0
+    )
     lengths = jnp.where(inverse > 0, model.depth / jnp.where(inverse > 0, inverse, 1.0), 0.0)
-    heights = model.cone * _WIDER ** np.arange(_STAGES)
+    heights = model.cone * _WIDER ** np.arange(STAGES)
     return Layer(
         0.5 * strength,
         passed,
@@ -136,10 +138,7 @@ def shine_through(
     left = layer.left[labels]
     # The compiler would work the blurs out anew for every slice.
     cones = lax.optimization_barrier(
-        [
-            blurred(left, layer.cones[k] / spacing**2, *widths.cones[k])
-            for k in range(_STAGES)
-        ]
+        [blurred(left, layer.cones[k] / spacing**2, *widths.cones[k]) for k in range(STAGES)]
     )
     cones = [*cones[:-1], cones[-1] ** _OBLIQUE]
 
@@ -149,8 +148,8 @@ def shine_through(
         wide = blurred(state, layer.variance / spacing**2, *widths.spread)
         state = state + layer.spreads[label] * (wide - state)
         passed = layer.passed[label]
-        kept = [passed * state[k] * free[k] for k in range(_STAGES)]
-        aged = [layer.ageing[k] * kept[k] for k in range(_STAGES - 1)]
+        kept = [passed * state[k] * free[k] for k in range(STAGES)]
+        aged = [layer.ageing[k] * kept[k] for k in range(STAGES - 1)]
         young = _emitted(layer.strength[label], passed, free[0]) + kept[0] - aged[0]
         state = jnp.stack([young, kept[1] + aged[0] - aged[1], kept[2] + aged[1]])
         return state, state.sum(0)

@@ -155,7 +155,9 @@ def _moved(
     rates = tuple(d / s for d, s in zip(direction, beam.spacing, strict=True))
     for p, i, rate in zip(place, index, rates, strict=True):
         face = jnp.where(rate > 0, i + 1 + clear, i - clear).astype(jnp.float32)
-        flight = jnp.minimum(flight, (jnp.abs(face - p) + _NUDGE) / jnp.maximum(jnp.abs(rate), 1e-9))
+        flight = jnp.minimum(
+            flight, (jnp.abs(face - p) + _NUDGE) / jnp.maximum(jnp.abs(rate), 1e-9)
+        )
     depth = place[0] - beam.surface.astype(jnp.float32)
     flight = jnp.where(
         rates[0] < 0, jnp.minimum(flight, (depth + _NUDGE) / jnp.maximum(-rates[0], 1e-9)), flight
@@ -218,8 +220,7 @@ def _scattered(
     second_axis = (-v, sign + v * v * a, b)
     p, q = sin * cos_turn, sin * sin_turn
     bent = tuple(
-        cos * d + p * e + q * f
-        for d, e, f in zip(direction, first_axis, second_axis, strict=True)
+        cos * d + p * e + q * f for d, e, f in zip(direction, first_axis, second_axis, strict=True)
     )
     # Rounding lengthens directions by and by: one step of Newton's keeps them at 1.
     scale = 1.5 - 0.5 * (bent[0] ** 2 + bent[1] ** 2 + bent[2] ** 2)
