@@ -25,11 +25,12 @@ from bimmjax.sim._materials import Material
 
 # Of all voltages and materials: each stage's cone is so much wider and longer than the last one's,
 # and ways out of the last are so much more oblique.
-STAGES, _WIDER, _OBLIQUE = 3, 2.7, 2.0
+STAGES = 8
+_WIDER = 3.0
 
 
 class ShineThrough(NamedTuple):
-    """The model at one voltage; all positive, without a unit but for `cone`."""
+    """The model at one voltage; all positive, without a unit but for `width` and `offset`."""
 
     depth: float
     """Length after which the beam's share that goes on straight falls to 1/e, over the range."""
@@ -39,10 +40,15 @@ class ShineThrough(NamedTuple):
     """Its power of the bulk's coefficient."""
     exit: float
     """Length over which ways out are absorbed, over the range."""
+    width: float
+    """nm, standard deviation, of what a way out meets."""
+    offset: float
+    """nm, how far off to its side it does."""
+    clump: float
+    """Power of the local share of solid that ways out meet: below 1, finely divided solid is in the
+    way of more of them than the same amount in lumps."""
     cone: float
-    """nm of height at which the cone widens."""
-    opening: float
-    """Its width over its height, twice."""
+    """nm of height over which ways out pass to the wider stage."""
     spread: float
     """Variance that the beam gains per length, over the depth at which it fades."""
 
@@ -60,10 +66,14 @@ class Layer(NamedTuple):
     """of the largest spread."""
     variance: Array
     """() nm², of the largest spread."""
-    ageing: Array
-    """(2,) shares that pass to the next stage."""
     cones: Array
-    """(3,) nm², variances."""
+    """(2,) nm², variances."""
+    offsets: Array
+    """(2,) nm."""
+    ageing: Array
+    """() share that passes to the wider stage."""
+    clump: Array
+    """() power."""
     shift: Array
     """() nm along y that a tilted beam moves on."""
 
@@ -96,15 +106,16 @@ def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> L
         bulk > 0, model.emission * (2.0 * jnp.maximum(bulk, 1e-9)) ** model.contrast, 0.0
     )
     lengths = jnp.where(inverse > 0, model.depth / jnp.where(inverse > 0, inverse, 1.0), 0.0)
-    heights = model.cone * _WIDER ** np.arange(STAGES)
     return Layer(
         0.5 * strength,
         passed,
         jnp.exp(-thickness / model.exit * inverse),
         lengths / jnp.maximum(lengths.max(), 1e-9),
         model.spread * lengths.max() * way,
-        1.0 - jnp.exp(-thickness / heights[:-1]),
-        (0.5 * model.opening * heights) ** 2,
+        (model.width * np.array([1.0, _WIDER])) ** 2,
+        model.offset * np.array([1.0, _WIDER]),
+        1.0 - jnp.exp(-thickness / model.cone),
+        jnp.asarray(model.clump),
         thickness * jnp.tan(tilt),
     )
 
@@ -113,7 +124,7 @@ class Widths(NamedTuple):
     """Static: of the blurs, (y, x) each."""
 
     spread: tuple[Width, Width]
-    cones: tuple[tuple[Width, Width], ...]
+    cones: tuple[tuple[Width, Width], tuple[Width, Width]]
 
 
 def widths(layer: Layer, spacing: Sequence[float]) -> Widths:
@@ -123,7 +134,7 @@ def widths(layer: Layer, spacing: Sequence[float]) -> Widths:
         y, x = (Width(math.sqrt(max(variance, 0.0)) / s) for s in spacing)
         return y, x
 
-    return Widths(both(float(layer.variance)), tuple(both(float(v)) for v in layer.cones))
+    return Widths(both(float(layer.variance)), (both(float(layer.cones[0])), both(float(layer.cones[1]-layer.cones[0]))))
 
 
 @functools.partial(jax.jit, static_argnames="widths")
@@ -132,30 +143,48 @@ def shine_through(
 ) -> tuple[Array, Array]:
     """Images of the slices of a slab and the state above it.
 
-    labels (z, y, x) whole numbers; below (3, y, x): the state at the slice under the last one;
-    spacing (2,): y and x, nm. Returns (z, y, x) float32 and (3, y, x).
+    labels (z, y, x) whole numbers; below (4, y, x): the state at the slice under the last one;
+    spacing (2,): y and x, nm. Returns (z, y, x) float32 and (4, y, x).
     """
     left = layer.left[labels]
+    left = blurred(left, layer.cones[0] / spacing**2, *widths.cones[0])
+    most = -jnp.log(layer.left.min())
+    met = jnp.maximum(-jnp.log(left), 1e-6) / most
+    left = jnp.exp(-most * met**layer.clump)
+    far = blurred(left, (layer.cones[1] - layer.cones[0]) / spacing**2, *widths.cones[1])
     # The compiler would work the blurs out anew for every slice.
-    cones = lax.optimization_barrier(
-        [blurred(left, layer.cones[k] / spacing**2, *widths.cones[k]) for k in range(STAGES)]
-    )
-    cones = [*cones[:-1], cones[-1] ** _OBLIQUE]
+    left, far = lax.optimization_barrier((left, far))
+    off = layer.offsets[:, None] / spacing
 
     def up(state: Array, slice_: tuple) -> tuple[Array, Array]:
-        label, *free = slice_
+        label, near, far = slice_
         state = _shifted(state, layer.shift / spacing[0])
         wide = blurred(state, layer.variance / spacing**2, *widths.spread)
         state = state + layer.spreads[label] * (wide - state)
         passed = layer.passed[label]
-        kept = [passed * state[k] * free[k] for k in range(STAGES)]
-        aged = [layer.ageing[k] * kept[k] for k in range(STAGES - 1)]
-        young = _emitted(layer.strength[label], passed, free[0]) + kept[0] - aged[0]
-        state = jnp.stack([young, kept[1] + aged[0] - aged[1], kept[2] + aged[1]])
+        near, far = _four_ways(near, off[0]), _four_ways(far, off[1])
+        young = passed * state[:4] * near
+        old = passed * state[4:] * far
+        aged = layer.ageing * young
+        new = _emitted(0.25 * layer.strength[label], passed, near)
+        state = jnp.concatenate([new + young - aged, old + aged])
         return state, state.sum(0)
 
-    state, images = lax.scan(up, below, (labels, *cones), reverse=True)
+    state, images = lax.scan(up, below, (labels, left, far), reverse=True)
     return images, state
+
+
+def _four_ways(plane: Array, off: Array) -> Array:
+    """(4, y, x): a plane seen from each voxel some way off to either side along y and x."""
+    across = plane.swapaxes(0, 1)
+    return jnp.stack(
+        [
+            _shifted(plane, off[0]),
+            _shifted(plane, -off[0]),
+            _shifted(across, off[1]).swapaxes(0, 1),
+            _shifted(across, -off[1]).swapaxes(0, 1),
+        ]
+    )
 
 
 def _emitted(strength: Array, passed: Array, free: Array) -> Array:
