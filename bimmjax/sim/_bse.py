@@ -23,8 +23,8 @@ from bimmjax.sim._shine import (
     ShineThrough,
     layer,
     material_table,
+    plan,
     shine_through,
-    widths,
 )
 from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._units import convert_length
@@ -178,7 +178,7 @@ class _Stack:
             ShineThrough(*(jnp.float32(value) for value in model)), jnp.asarray(table),
             jnp.float32(self.spacing[0]), jnp.float32(math.radians(self.tilt)),
         )  # fmt: skip
-        self.widths = widths(self.layer, self.spacing[1:])
+        self.plan = plan(self.layer, self.spacing[1:])
 
     def warn(self, slices: int) -> None:
         wanted = escape_depth(self.used, self.energy)
@@ -206,7 +206,7 @@ class _Stack:
         parts: list[Array] = []
         for stop in range(len(labels), 0, -_AT_ONCE):
             some = jnp.asarray(labels[max(stop - _AT_ONCE, 0) : stop])
-            images, below = shine_through(some, below, self.layer, spacing, self.widths)
+            images, below = shine_through(some, below, self.layer, spacing, self.plan)
             if keep:
                 parts.insert(0, images)
         return parts, below

@@ -120,78 +120,117 @@ def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> L
     )
 
 
-class Widths(NamedTuple):
-    """Static: of the blurs, (y, x) each."""
+class Plan(NamedTuple):
+    """What of the numbers shapes the loops, static; pairs are y, x."""
 
-    spread: tuple[Width, Width]
-    cones: tuple[tuple[Width, Width], tuple[Width, Width]]
+    spread: tuple[Width, Width] | None
+    """None where the beam gains no width."""
+    near: tuple[Width, Width]
+    far: tuple[Width, Width]
+    sides: tuple[tuple[int, int], tuple[int, int]]
+    """whole voxels to the side, near and far."""
+    tilted: bool
 
 
-def widths(layer: Layer, spacing: Sequence[float]) -> Widths:
+def plan(layer: Layer, spacing: Sequence[float]) -> Plan:
     """For a layer with known numbers; `spacing` (y, x), nm."""
 
     def both(variance: float) -> tuple[Width, Width]:
         y, x = (Width(math.sqrt(max(variance, 0.0)) / s) for s in spacing)
         return y, x
 
-    return Widths(both(float(layer.variance)), (both(float(layer.cones[0])), both(float(layer.cones[1]-layer.cones[0]))))
+    def sides(offset: float) -> tuple[int, int]:
+        y, x = (math.floor(offset / s) for s in spacing)
+        return y, x
 
-
-@functools.partial(jax.jit, static_argnames="widths")
-def shine_through(
-    labels: Array, below: Array, layer: Layer, spacing: Array, widths: Widths
-) -> tuple[Array, Array]:
-    """Images of the slices of a slab and the state above it.
-
-    labels (z, y, x) whole numbers; below (4, y, x): the state at the slice under the last one;
-    spacing (2,): y and x, nm. Returns (z, y, x) float32 and (4, y, x).
-    """
-    left = layer.left[labels]
-    left = blurred(left, layer.cones[0] / spacing**2, *widths.cones[0])
-    most = -jnp.log(layer.left.min())
-    met = jnp.maximum(-jnp.log(left), 1e-6) / most
-    left = jnp.exp(-most * met**layer.clump)
-    far = blurred(left, (layer.cones[1] - layer.cones[0]) / spacing**2, *widths.cones[1])
-    # The compiler would work the blurs out anew for every slice.
-    left, far = lax.optimization_barrier((left, far))
-    off = layer.offsets[:, None] / spacing
-
-    def up(state: Array, slice_: tuple) -> tuple[Array, Array]:
-        label, near, far = slice_
-        state = _shifted(state, layer.shift / spacing[0])
-        wide = blurred(state, layer.variance / spacing**2, *widths.spread)
-        state = state + layer.spreads[label] * (wide - state)
-        passed = layer.passed[label]
-        near, far = _four_ways(near, off[0]), _four_ways(far, off[1])
-        young = passed * state[:4] * near
-        old = passed * state[4:] * far
-        aged = layer.ageing * young
-        new = _emitted(0.25 * layer.strength[label], passed, near)
-        state = jnp.concatenate([new + young - aged, old + aged])
-        return state, state.sum(0)
-
-    state, images = lax.scan(up, below, (labels, left, far), reverse=True)
-    return images, state
-
-
-def _four_ways(plane: Array, off: Array) -> Array:
-    """(4, y, x): a plane seen from each voxel some way off to either side along y and x."""
-    across = plane.swapaxes(0, 1)
-    return jnp.stack(
-        [
-            _shifted(plane, off[0]),
-            _shifted(plane, -off[0]),
-            _shifted(across, off[1]).swapaxes(0, 1),
-            _shifted(across, -off[1]).swapaxes(0, 1),
-        ]
+    near, far = (float(v) for v in layer.cones)
+    gained = float(layer.variance)
+    return Plan(
+        both(gained) if gained > 0.0 else None,
+        both(near),
+        both(far - near),
+        (sides(float(layer.offsets[0])), sides(float(layer.offsets[1]))),
+        float(layer.shift) != 0.0,
     )
 
 
-def _emitted(strength: Array, passed: Array, free: Array) -> Array:
-    """From all depths within a slice, each weakened on its way in and out."""
-    inward, outward = -jnp.log(passed), -jnp.log(free)
-    share = inward / jnp.maximum(inward + outward, 1e-12)
-    return strength * share * (1.0 - passed * free)
+@functools.partial(jax.jit, static_argnames="plan")
+def shine_through(
+    labels: Array, below: Array, layer: Layer, spacing: Array, plan: Plan
+) -> tuple[Array, Array]:
+    """Images of the slices of a slab and the state above it.
+
+    labels (z, y, x) whole numbers; below (8, y, x): the state at the slice under the last one;
+    spacing (2,): y and x, nm. Returns (z, y, x) float32 and (8, y, x).
+    """
+    # The compiler would work all this out anew for every slice.
+    near, far = lax.optimization_barrier(_met(labels, layer, spacing, plan))
+
+    inward = -jnp.log(layer.passed)
+
+    def up(state: list[Array], slice_: tuple) -> tuple[list[Array], Array]:
+        label, near, far = slice_
+        passed, enters = layer.passed[label], inward[label]
+        strength = 0.25 * layer.strength[label]
+        mine = layer.spreads[label]
+        nearby = _four_ways(near, layer.offsets[0] / spacing, plan.sides[0], label.shape)
+        further = _four_ways(far, layer.offsets[1] / spacing, plan.sides[1], label.shape)
+        young, old = [], []
+        for way in range(4):
+            free = passed * jnp.exp(-nearby[way])
+            # From all depths within the slice, each weakened on its way in and out.
+            share = enters / jnp.maximum(enters + nearby[way], 1e-12)
+            kept = free * come(state[way], mine)
+            wide = passed * jnp.exp(-further[way]) * come(state[4 + way], mine)
+            young.append(strength * share * (1.0 - free) + (1.0 - layer.ageing) * kept)
+            old.append(wide + layer.ageing * kept)
+        return young + old, sum(young[1:] + old, young[0])
+
+    def come(plane: Array, mine: Array) -> Array:
+        if plan.tilted:
+            plane = _shifted(plane, layer.shift / spacing[0])
+        if plan.spread is not None:
+            wide = blurred(plane, layer.variance / spacing**2, *plan.spread)
+            plane = plane + mine * (wide - plane)
+        return plane
+
+    state, images = lax.scan(up, list(below), (labels, near, far), reverse=True)
+    return images, jnp.stack(state)
+
+
+def _met(labels: Array, layer: Layer, spacing: Array, plan: Plan) -> tuple[Array, Array]:
+    """How much ways out meet of what stops them, near and far, each with a rim for its sides."""
+    left = blurred(layer.left[labels], layer.cones[0] / spacing**2, *plan.near)
+    most = -jnp.log(layer.left.min())
+    # A share of zero has no power with a slope.
+    share = jnp.maximum(-jnp.log(left), 1e-6) / most
+    near = most * share**layer.clump
+    wider = (layer.cones[1] - layer.cones[0]) / spacing**2
+    far = -jnp.log(blurred(jnp.exp(-near), wider, *plan.far))
+
+    def rimmed(planes: Array, sides: tuple[int, int]) -> Array:
+        y, x = (side + 1 for side in sides)
+        return jnp.pad(planes, ((0, 0), (y, y), (x, x)), mode="symmetric")
+
+    return rimmed(near, plan.sides[0]), rimmed(far, plan.sides[1])
+
+
+def _four_ways(
+    plane: Array, off: Array, sides: tuple[int, int], shape: tuple[int, ...]
+) -> list[Array]:
+    """Four (y, x): a rimmed plane as seen some way off to either side along y and x."""
+    (low_y, low_x), (ny, nx) = sides, shape
+    part_y, part_x = off[0] - low_y, off[1] - low_x
+
+    def at(y: int, x: int) -> Array:
+        return plane[low_y + 1 + y :, low_x + 1 + x :][:ny, :nx]
+
+    return [
+        (1.0 - part_y) * at(low_y, 0) + part_y * at(low_y + 1, 0),
+        (1.0 - part_y) * at(-low_y, 0) + part_y * at(-low_y - 1, 0),
+        (1.0 - part_x) * at(0, low_x) + part_x * at(0, low_x + 1),
+        (1.0 - part_x) * at(0, -low_x) + part_x * at(0, -low_x - 1),
+    ]
 
 
 def _shifted(planes: Array, voxels: Array) -> Array:
