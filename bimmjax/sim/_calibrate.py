@@ -165,7 +165,7 @@ def fit_shine_through(
 
     first = np.log(shine_through_model(materials, energy) if start is None else start)
     found = least_squares(
-        residuals, first, slopes, bounds=(first - 3.0, first + 3.0), x_scale=0.3, max_nfev=rounds
+        residuals, first, jac=slopes, bounds=(first - 3.0, first + 3.0), x_scale=0.3, max_nfev=rounds
     )
     counted = [
         np.mean(pair.image * (1.0 - pair.image)) / electrons / range_**2
