@@ -6,6 +6,7 @@ Energies in keV, lengths in nm, cross-sections in nm² unless a name says otherw
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from bimmjax.sim._materials import Material, atomic_weight
 
@@ -69,45 +70,47 @@ def electron_range(material: Material, energy: float) -> float:
     return float(27.6 * weight * energy**1.67 / (material.density * number**0.89))
 
 
-def browning_cross_section(number: int, energy: np.ndarray) -> np.ndarray:
+def browning_cross_section(number: int, energy: npt.ArrayLike) -> np.ndarray:
     """Elastic, all angles, nm²; a fit to Mott cross-sections, 0.1-30 keV.
 
     Source: Browning et al. (1994).
     """
-    z = float(number)
+    z, energy = float(number), np.asarray(energy, np.float64)
     root = np.sqrt(energy)
     below = energy + 0.005 * z**1.7 * root + 0.0007 * z**2 / root
     return 3e-18 * z**1.7 / below * _CM2
 
 
-def browning_rutherford_share(number: int, energy: np.ndarray) -> np.ndarray:
+def browning_rutherford_share(number: int, energy: npt.ArrayLike) -> np.ndarray:
     """Share of collisions with Rutherford's angles (screening 7e-3/E); the rest are isotropic."""
+    energy = np.asarray(energy, np.float64)
     ratio = 300.0 * energy ** (1.0 - number / 2000.0) / number + number**3 / (3e5 * energy)
     return ratio / (1.0 + ratio)
 
 
-def rutherford_screening(number: int, energy: np.ndarray) -> np.ndarray:
+def rutherford_screening(number: int, energy: npt.ArrayLike) -> np.ndarray:
     """α of the screened Rutherford cross-section, 3.4e-3 Z^0.67/E."""
-    return 3.4e-3 * number**0.67 / energy
+    return 3.4e-3 * number**0.67 / np.asarray(energy, np.float64)
 
 
-def rutherford_cross_section(number: int, energy: np.ndarray) -> np.ndarray:
+def rutherford_cross_section(number: int, energy: npt.ArrayLike) -> np.ndarray:
     """Elastic, screened Rutherford with the relativistic factor, nm².
 
     Source: Joy, Monte Carlo Modeling for Electron Microscopy and Microanalysis (1995).
     """
+    energy = np.asarray(energy, np.float64)
     screening = rutherford_screening(number, energy)
     relativistic = ((energy + 511.0) / (energy + 1022.0)) ** 2
     wide = 5.21e-21 * (number / energy) ** 2 * 4.0 * np.pi / (screening * (1.0 + screening))
     return wide * relativistic * _CM2
 
 
-def stopping_power(material: Material, energy: np.ndarray) -> np.ndarray:
+def stopping_power(material: Material, energy: npt.ArrayLike) -> np.ndarray:
     """Energy lost per length, keV/nm, positive; Bethe's law as it was mended for low energies.
 
     Source: Joy and Luo (1989).
     """
-    volts = np.asarray(energy) * 1e3
+    volts = np.asarray(energy, np.float64) * 1e3
     total = np.zeros_like(volts)
     for z, share in material.elements:
         # Hydrogen's mean potential is not what the law of heavier elements gives.

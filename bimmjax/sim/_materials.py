@@ -7,102 +7,16 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bimmjax._core.checks import InputError
+from bimmjax._core.checks import InputError, real_number
 
-_SYMBOLS = [
-    "H",
-    "He",
-    "Li",
-    "Be",
-    "B",
-    "C",
-    "N",
-    "O",
-    "F",
-    "Ne",
-    "Na",
-    "Mg",
-    "Al",
-    "Si",
-    "P",
-    "S",
-    "Cl",
-    "Ar",
-    "K",
-    "Ca",
-    "Sc",
-    "Ti",
-    "V",
-    "Cr",
-    "Mn",
-    "Fe",
-    "Co",
-    "Ni",
-    "Cu",
-    "Zn",
-    "Ga",
-    "Ge",
-    "As",
-    "Se",
-    "Br",
-    "Kr",
-    "Rb",
-    "Sr",
-    "Y",
-    "Zr",
-    "Nb",
-    "Mo",
-    "Tc",
-    "Ru",
-    "Rh",
-    "Pd",
-    "Ag",
-    "Cd",
-    "In",
-    "Sn",
-    "Sb",
-    "Te",
-    "I",
-    "Xe",
-    "Cs",
-    "Ba",
-    "La",
-    "Ce",
-    "Pr",
-    "Nd",
-    "Pm",
-    "Sm",
-    "Eu",
-    "Gd",
-    "Tb",
-    "Dy",
-    "Ho",
-    "Er",
-    "Tm",
-    "Yb",
-    "Lu",
-    "Hf",
-    "Ta",
-    "W",
-    "Re",
-    "Os",
-    "Ir",
-    "Pt",
-    "Au",
-    "Hg",
-    "Tl",
-    "Pb",
-    "Bi",
-    "Po",
-    "At",
-    "Rn",
-    "Fr",
-    "Ra",
-    "Ac",
-    "Th",
-    "Pa",
-    "U",
-]
+_SYMBOLS = (  # noqa: SIM905 - a line each would be 92 lines
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar "
+    "K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
+    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe "
+    "Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf "
+    "Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th "
+    "Pa U"
+).split()
 # g/mol, standard atomic weights; of elements without a stable isotope that of a long-lived one.
 _WEIGHTS = (
     1.008, 4.0026, 6.94, 9.0122, 10.81, 12.011, 14.007, 15.999, 18.998, 20.180,
@@ -115,6 +29,9 @@ _WEIGHTS = (
     174.97, 178.49, 180.95, 183.84, 186.21, 190.23, 192.22, 195.08, 196.97, 200.59,
     204.38, 207.2, 208.98, 209.0, 210.0, 222.0, 223.0, 226.0, 227.0, 232.04, 231.04, 238.03,
 )  # fmt: skip
+
+
+_DENSEST = 30.0  # g/cm³
 
 
 class Material(NamedTuple):
@@ -158,17 +75,21 @@ def material(name: str, composition: str | Mapping[str, float], density: float) 
     >>> [(number, round(share, 3)) for number, share in alumina.elements]
     [(13, 0.529), (8, 0.471)]
     """
-    if not isinstance(density, int | float) or not 0.0 < density <= 30.0:
-        raise InputError(f"density: got {density!r}, wants g/cm³ above 0 and up to 30")
+    density = real_number("density", density, 0.0, _DENSEST)
+    if not density:
+        raise InputError(f"density: got {density!r}, wants g/cm³ above 0 and up to {_DENSEST:g}")
     if isinstance(composition, str):
         counts = _formula(composition)
         masses = {symbol: n * atomic_weight(_number(symbol)) for symbol, n in counts.items()}
     else:
-        masses = {symbol: float(share) for symbol, share in composition.items()}
+        try:
+            masses = {symbol: float(share) for symbol, share in composition.items()}
+        except (AttributeError, TypeError, ValueError):
+            masses = {}
     total = sum(masses.values())
-    if not masses or not all(m > 0.0 and math.isfinite(m) for m in masses.values()):
+    if not (masses and min(masses.values()) > 0.0 and math.isfinite(total)):
         raise InputError(f"composition: got {composition!r}, wants positive shares by element")
-    return Material(name, tuple((_number(s), m / total) for s, m in masses.items()), float(density))
+    return Material(name, tuple((_number(s), m / total) for s, m in masses.items()), density)
 
 
 def _formula(text: str) -> dict[str, float]:
@@ -216,19 +137,42 @@ def known_material(argument: str, given: str | Material) -> Material:
     'Al2O3@3.95'
     """
     if isinstance(given, Material):
-        return given
-    if given in MATERIALS:
+        return _sound(argument, given)
+    if given in tuple(MATERIALS):
         return MATERIALS[given]
-    formula, at, density = str(given).partition("@")
-    try:
-        if at:
-            return material(given, formula, float(density))
-    except ValueError as error:
-        raise InputError(f"{argument}: got {given!r}, {error}") from None
+    formula, at, density = given.partition("@") if isinstance(given, str) else ("", "", "")
+    if at:
+        try:
+            return material(given, formula, real_number("density", _float(density), 0.0, _DENSEST))
+        except InputError as error:
+            raise InputError(f"{argument}: got {given!r}; {error}") from None
     raise InputError(
         f"{argument}: got {given!r}, wants one of {', '.join(MATERIALS)}, or a formula with its "
         "density in g/cm³ such as Al2O3@3.95"
     )
+
+
+def _float(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _sound(argument: str, given: Material) -> Material:
+    """`given` itself, unless it was made by hand and cannot be."""
+    try:
+        shares = [share for z, share in given.elements if 1 <= z <= len(_WEIGHTS) and share > 0]
+        whole = len(shares) == len(given.elements) and abs(sum(shares) - bool(shares)) < 1e-6
+        sound = whole and (0.0 < given.density <= _DENSEST if shares else given.density == 0.0)
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise InputError(
+            f"{argument}: got {given}, wants atomic numbers 1 to 92 with shares that sum to 1, and "
+            f"a density up to {_DENSEST:g} g/cm³; vacuum has neither"
+        )
+    return given
 
 
 def mean_number(given: Material) -> float:

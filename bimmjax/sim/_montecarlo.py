@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +16,26 @@ from jax.sharding import Mesh, PartitionSpec
 
 from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.sim import _checks
+from bimmjax.sim._electrons import electron_range
 from bimmjax.sim._materials import Material, known_material
 from bimmjax.sim._scattering import HIGHEST, LEAST, LOWEST, Tables, scattering_tables
 from bimmjax.sim._transport import Beam, Tally, transport
 
 # Lanes per device: state that fits the caches of a core; enough to fill a card.
 _LANES = {"cpu": 8192, "gpu": 2**18, "tpu": 2**18}
-# Electrons in one go: progress is told in between, and whole numbers of 32 bits number them.
+_FEWEST_LANES = 64
+# Electrons of a device in one go: progress is told in between, sums of float32 stay exact enough,
+# and whole numbers of 32 bits number them.
 _AT_ONCE = 2**21
 _MOST_CLEAR = 100
+_DEEPEST = 8  # volumes below each other
 
 
 class Window(NamedTuple):
     """Which of the electrons that leave a detector sees."""
 
     energies: tuple[float, float] = (LOWEST, HIGHEST)
-    """keV, lowest and highest."""
+    """keV, lowest and highest; the highest itself is outside, but for that of all energies."""
     angles: tuple[float, float] = (0.0, 180.0)
     """Degrees to the way back into the beam, smallest and largest: an in-column detector sees
     small ones, a ring around the lens larger ones."""
@@ -82,13 +86,13 @@ def monte_carlo(
     Each pixel of the slice `surface` gets electrons at random places within it. They fly straight
     from collision to collision, lose energy on the way, and count once they are back above the
     surface. Slices before `surface` are milled away; beyond its sides and its bottom the volume
-    goes on as its mirror image. All devices take part; the same key gives the same image on any
-    number of them.
+    goes on as its mirror image. Electrons are absorbed below 0.05 keV. All devices of this process
+    take part; the same key gives the same image on any number of them.
 
     Parameters
     ----------
     key : random key.
-    labels : (z, y, x) whole numbers 0 ... M - 1; z is depth.
+    labels : (z, y, x) whole numbers 0 ... M - 1, at most 256 of them; z is depth.
     materials : of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`.
     energy : of the beam, keV, 0.5 to 30.
     spacing : nm, one number or (z, y, x).
@@ -97,9 +101,10 @@ def monte_carlo(
     electrons : per pixel.
     windows : one per image.
     model : "browning" (default), "rutherford" (screened) or "mott", cross-sections.
-    mott : file of the last: CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`.
+    mott : file of the last: CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`, for every
+        element, up to the energy of the beam; below its lowest energy cross-sections stay as there.
     cap : steps after which an electron is given up.
-    lanes : electrons under way at once on a device; the result does not depend on it.
+    lanes : electrons under way at once on a device; images do not depend on it.
     progress : called as `progress(electrons done, electrons in all)`.
 
     Returns
@@ -109,8 +114,8 @@ def monte_carlo(
     Raises
     ------
     InputError
-        Labels without a material, an unknown material, an energy, tilt or surface out of range,
-        a damaged file of cross-sections.
+        Labels without a material, an unknown material, vacuum only, an energy, tilt or surface out
+        of range, a window that is none, a damaged file of cross-sections.
 
     Examples
     --------
@@ -128,83 +133,113 @@ def monte_carlo(
     key = _checks.random_key("key", key)
     found = checked_labels("labels", labels, len(materials))
     used = [known_material("materials", m) for m in materials]
-    real_number("energy", energy, LEAST, HIGHEST)
-    real_number("tilt", tilt, 0.0, 52.0)
-    whole_number("surface", surface, 0, found.shape[0] - 1)
-    whole_number("electrons", electrons, 1, 2**24)
-    whole_number("cap", cap, 1, 2**30)
-    steps = voxel_spacing(spacing)
-    tables = scattering_tables(used, model, mott)
-    if tables.free.reshape(len(used), -1)[np.unique(found[surface:]), 0].max() == 0.0:
+    energy = real_number("energy", energy, LEAST, HIGHEST)
+    tilt = real_number("tilt", tilt, 0.0, 52.0)
+    surface = whole_number("surface", surface, 0, found.shape[0] - 1)
+    electrons = whole_number("electrons", electrons, 1, 2**24)
+    cap = whole_number("cap", cap, 1, 2**30)
+    spacings = voxel_spacing(spacing)
+    tables = scattering_tables(used, model, mott, energy=energy)
+    if not any(used[label].elements for label in np.unique(found[surface:])):
         raise InputError("materials: got vacuum only, wants something that scatters")
     beam = Beam(
-        jnp.float32(energy), jnp.float32(math.radians(tilt)), jnp.int32(surface),
-        jnp.asarray(steps, jnp.float32), jnp.asarray(_window_table(windows), jnp.float32),
-    )  # fmt: skip
-    voxels = jnp.asarray(_packed(found).ravel())
-    devices = jax.devices()
-    lanes = _LANES.get(devices[0].platform, 8192) if lanes is None else lanes
-    lanes = whole_number("lanes", lanes, 1, 2**24)
+        jnp.float32(energy),
+        jnp.float32(math.radians(tilt)),
+        jnp.int32(surface),
+        jnp.asarray(spacings, jnp.float32),
+        jnp.float32(_deepest(found.shape[0], spacings[0], used, energy)),
+        jnp.asarray(_window_table(windows), jnp.float32),
+    )
+    devices = tuple(jax.local_devices())
     pixels = found.shape[1] * found.shape[2]
     total = pixels * electrons
-    run = _on_devices(found.shape, lanes, cap)
-    words = _words(key)
+    lanes = _LANES.get(devices[0].platform, 8192) if lanes is None else lanes
+    lanes = whole_number("lanes", lanes, 1, 2**24)
+    # Few electrons do not pay for many lanes; powers of two, so that little is compiled anew.
+    lanes = min(lanes, max(_FEWEST_LANES, 1 << (-(-total // len(devices)) - 1).bit_length()))
+    run = _on_devices(found.shape, lanes, cap, devices)
+    words, voxels = _words(key), jnp.asarray(_packed(found).ravel())
     parts: list[Tally] = []
-    rounds = max(_AT_ONCE // pixels, 1) * len(devices)  # electrons per pixel at once
+    rounds = max(_AT_ONCE * len(devices) // pixels, 1)  # electrons per pixel at once
     for start in range(0, electrons, rounds):
         count = min(rounds, electrons - start) * pixels
-        # The number of an electron says its pixel, so each go starts at 0 with words of its own.
         ends = np.linspace(0, count, len(devices) + 1).astype(np.uint32)
-        go = words ^ jnp.uint32(start)
-        parts.append(run(go, voxels, tables, beam, jnp.asarray(ends[:-1]), jnp.asarray(ends[1:])))
-        jax.block_until_ready(parts[-1])
+        part = run(words, voxels, tables, beam, ends[:-1], ends[1:], np.uint32(start))
+        parts.append(jax.tree.map(np.asarray, part))
         if progress is not None:
             progress(start * pixels + count, total)
-    tally = jax.tree.map(lambda *p: sum(np.asarray(x, np.float64) for x in p), *parts)
+    tally = jax.tree.map(lambda *p: np.sum(np.asarray(p, np.float64), axis=0), *parts)
     images = (tally.images / electrons).reshape(-1, *found.shape[1:]).astype(np.float32)
     _, out, absorbed, truncated = (int(n) for n in tally.fates)
     return MonteCarlo(
-        images, total, out, absorbed, truncated, float(energy) * total, float(tally.energy_out),
-        float(tally.energy_left), float(tally.energy_lost), float(tally.steps),
-    )  # fmt: skip
+        images,
+        total,
+        out,
+        absorbed,
+        truncated,
+        energy * total,
+        float(tally.energy_out),
+        float(tally.energy_left),
+        float(tally.energy_lost),
+        float(tally.steps),
+    )
 
 
 def checked_labels(name: str, labels: object, materials: int) -> np.ndarray:
     """(z, y, x) uint8, every one of them below `materials`."""
     found = np.asarray(labels)
-    if found.ndim != 3 or not found.size:
-        raise InputError(f"{name}: got an array of shape {found.shape}, wants (z, y, x)")
+    if found.ndim != 3 or not 0 < found.size < 2**31:
+        raise InputError(
+            f"{name}: got an array of shape {found.shape}, wants (z, y, x), fewer than 2^31 voxels"
+        )
     if found.dtype.kind not in "iub":
         raise InputError(f"{name}: got {found.dtype}, wants whole numbers, one per material")
     low, high = int(found.min()), int(found.max())
-    if low < 0 or high >= materials:
+    if low < 0 or high >= min(materials, 256):
         raise InputError(
             f"materials: got {materials} for labels {low} to {high}, wants one for each label "
-            "from 0 on"
+            "from 0 on, at most 256"
         )
     return found.astype(np.uint8)
 
 
 def voxel_spacing(spacing: float | Sequence[float]) -> tuple[float, float, float]:
     """(z, y, x) nm."""
-    given = np.asarray(spacing, np.float64)
+    wants = "wants nm, one number above 0 and below 1e6, or three"
+    try:
+        given = np.asarray(spacing, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"spacing: got {spacing!r}, {wants}") from None
     if given.shape not in ((), (3,)) or not np.all((given > 0) & (given < 1e6)):
-        raise InputError(f"spacing: got {spacing!r}, wants nm, one positive number or three")
+        raise InputError(f"spacing: got {spacing!r}, {wants}")
     z, y, x = np.broadcast_to(given, (3,)).tolist()
     return z, y, x
 
 
 def _window_table(windows: Sequence[Window]) -> np.ndarray:
-    if not windows:
-        raise InputError("windows: got none, wants at least one")
+    """(W, 4) as `Beam` wants it; the ends of all energies and angles are moved outwards."""
+    wants = "wants pairs of ascending keV and of ascending degrees from 0 to 180"
     rows = []
     for window in windows:
-        (low, high), (near, far) = Window(*window)
-        if not (0.0 <= low < high and 0.0 <= near < far <= 180.0):
-            raise InputError(f"windows: got {tuple(window)}, wants ascending keV and degrees")
-        rows.append((low, high, math.cos(math.radians(far)), math.cos(math.radians(near))))
-    # Rounding may put a cosine a little beyond 1.
-    return np.array(rows) + np.array([0.0, 0.0, -1e-6, 1e-6])
+        try:
+            (low, high), (near, far) = window
+            fits = 0.0 <= low < high and 0.0 <= near < far <= 180.0
+        except (TypeError, ValueError):
+            raise InputError(f"windows: got {window!r}, {wants}") from None
+        if not fits:
+            raise InputError(f"windows: got {tuple(window)!r}, {wants}")
+        least = -2.0 if far == 180.0 else math.cos(math.radians(far))
+        most = 2.0 if near == 0.0 else math.cos(math.radians(near))
+        rows.append((low, math.inf if high >= HIGHEST else high, least, most))
+    if not rows:
+        raise InputError("windows: got none, wants at least one")
+    return np.array(rows)
+
+
+def _deepest(slices: int, spacing: float, materials: Sequence[Material], energy: float) -> float:
+    """Voxels; matters where vacuum reaches all the way down."""
+    ranges = [electron_range(m, energy) for m in materials if m.elements]
+    return max(_DEEPEST * slices, 2.0 * max(ranges) / spacing)
 
 
 def _packed(labels: np.ndarray) -> np.ndarray:
@@ -216,7 +251,7 @@ def _packed(labels: np.ndarray) -> np.ndarray:
     if present.size > 1:
         for label in present:
             mask = labels == label
-            distance = distance_transform_cdt(mask, "chessboard")
+            distance = np.asarray(distance_transform_cdt(mask, "chessboard"))
             clear[mask] = distance[mask] - 1
     return (np.clip(clear, 0, _MOST_CLEAR) << 8 | labels).astype(np.uint16)
 
@@ -225,23 +260,34 @@ def _words(key: Array) -> Array:
     return jax.random.bits(key, (4,), jnp.uint32)
 
 
-@functools.cache
+@functools.lru_cache(16)
 def _on_devices(
-    shape: tuple[int, int, int], lanes: int, cap: int
-) -> Callable[[Array, Array, Tables, Beam, Array, Array], Tally]:
+    shape: tuple[int, int, int], lanes: int, cap: int, devices: tuple[Any, ...]
+) -> Callable[..., Tally]:
     """`transport` on all devices, each with its own share of the electrons."""
-    mesh = Mesh(np.array(jax.devices()), ("devices",))
+    mesh = Mesh(np.array(devices), ("devices",))
     alone, shared = PartitionSpec(), PartitionSpec("devices")
 
     def one(
-        words: Array, voxels: Array, tables: Tables, beam: Beam, first: Array, stop: Array
+        words: Array,
+        voxels: Array,
+        tables: Tables,
+        beam: Beam,
+        first: Array,
+        stop: Array,
+        earlier: Array,
     ) -> Tally:
-        tally = transport(words, voxels, tables, beam, first[0], stop[0], shape, lanes, cap)
+        tally = transport(
+            words, voxels, tables, beam, first[0], stop[0], earlier, shape, lanes, cap
+        )
         return jax.tree.map(lambda part: jax.lax.psum(part, "devices"), tally)
 
     return jax.jit(
         jax.shard_map(
-            one, mesh=mesh, in_specs=(alone, alone, alone, alone, shared, shared),
-            out_specs=alone, check_vma=False,
+            one,
+            mesh=mesh,
+            in_specs=(alone, alone, alone, alone, shared, shared, alone),
+            out_specs=alone,
+            check_vma=False,
         )
-    )  # fmt: skip
+    )

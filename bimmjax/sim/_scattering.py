@@ -16,6 +16,7 @@ from jax import Array, lax
 from bimmjax._core.checks import InputError, choice
 from bimmjax.sim import _electrons
 from bimmjax.sim._materials import Material
+from bimmjax.sim._mott import Differential, read_mott
 
 LOWEST, HIGHEST = 0.05, 30.0
 """keV; slower electrons count as absorbed."""
@@ -30,7 +31,7 @@ MODELS = ("browning", "rutherford", "mott")
 
 
 class Tables(NamedTuple):
-    """M materials, K bins of energy, L coarse ones."""
+    """M materials, K bins of energy, L edges of coarse ones."""
 
     free: Array
     """(M * K,) float32, collisions per nm."""
@@ -46,17 +47,24 @@ class Tables(NamedTuple):
 
 def fine_bin(energy: Array) -> Array:
     """Of energies in keV; the cut-off's is 0."""
-    return _bin(energy, _FINE)
+    return _bin(_bits(energy), _FINE, 0)
 
 
-def coarse_bin(energy: Array) -> Array:
-    """As `fine_bin`, of the tables of angles."""
-    return _bin(energy, _COARSE)
+def coarse_bin(energy: Array, random: Array) -> Array:
+    """The table of angles for `energy`: `random`, 8 bits, draws that of one edge of its bin.
+
+    The nearer edge is the likelier one, so that on the mean angles are those in between.
+    """
+    up = (random.astype(jnp.int32) << (_COARSE - 8)) + (1 << (_COARSE - 9))
+    return _bin(_bits(energy) + up, _COARSE, 1)
 
 
-def _bin(energy: Array, drop: int) -> Array:
-    bits = lax.bitcast_convert_type(energy.astype(jnp.float32), jnp.int32)
-    top = _host_bin(HIGHEST, drop) - _host_bin(LOWEST, drop)
+def _bits(energy: Array) -> Array:
+    return lax.bitcast_convert_type(energy.astype(jnp.float32), jnp.int32)
+
+
+def _bin(bits: Array, drop: int, more: int) -> Array:
+    top = _host_bin(HIGHEST, drop) - _host_bin(LOWEST, drop) + more
     return jnp.clip((bits >> drop) - _host_bin(LOWEST, drop), 0, top)
 
 
@@ -64,15 +72,18 @@ def _host_bin(energy: float, drop: int) -> int:
     return int(np.float32(energy).view(np.int32)) >> drop
 
 
-def _energies(drop: int) -> np.ndarray:
-    """The middles of the bins, keV."""
+def _edges(drop: int) -> np.ndarray:
+    """Of the bins, keV."""
     edges = np.arange(_host_bin(LOWEST, drop), _host_bin(HIGHEST, drop) + 2, dtype=np.int32)
-    values = (edges << drop).view(np.float32).astype(np.float64)
-    return 0.5 * (values[1:] + values[:-1])
+    return (edges << drop).view(np.float32).astype(np.float64)
 
 
 def scattering_tables(
-    materials: Sequence[Material], model: str = "browning", mott: str | Path | None = None
+    materials: Sequence[Material],
+    model: str = "browning",
+    mott: str | Path | None = None,
+    *,
+    energy: float = LEAST,
 ) -> Tables:
     """Tables for `materials`, by labels 0 ... M - 1.
 
@@ -82,7 +93,8 @@ def scattering_tables(
     model : "browning", "rutherford", or "mott" with a file.
     mott : CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`: differential elastic
         cross-sections of every element of the materials, at two or more energies, each at the
-        same angles 0 to 180.
+        same angles 0 to 180. Below the lowest energy all stays as it is there.
+    energy : of the beam, keV, which the file must reach.
 
     Raises
     ------
@@ -94,10 +106,11 @@ def scattering_tables(
         raise InputError(f"mott: got {mott} with the model {model}, wants a file with mott only")
     if model == "mott":
         elements = {z for m in materials for z, _ in m.elements}
-        data = _read_mott(Path(str(mott)), elements)
+        data = read_mott(Path(str(mott)), elements, energy)
     else:
         data = {}
-    fine, coarse = _energies(_FINE), _energies(_COARSE)
+    edges, coarse = _edges(_FINE), _edges(_COARSE)
+    fine = 0.5 * (edges[1:] + edges[:-1])
     free = np.zeros((len(materials), fine.size))
     stopping = np.zeros_like(free)
     screening = np.ones((len(materials), coarse.size))
@@ -127,30 +140,30 @@ def _reach(energies: np.ndarray, stopping: np.ndarray) -> np.ndarray:
 
 
 def _cross_section(
-    model: str, z: int, energies: np.ndarray, data: dict[int, _Differential]
+    model: str, z: int, energies: np.ndarray, data: dict[int, Differential]
 ) -> np.ndarray:
     if model == "browning":
         return _electrons.browning_cross_section(z, energies)
     if model == "rutherford":
         return _electrons.rutherford_cross_section(z, energies)
-    return np.exp(np.interp(np.log(energies), np.log(data[z].energies), np.log(data[z].total)))
+    return data[z].cross_section(energies)
 
 
-def _below(model: str, z: int, energy: float, data: dict[int, _Differential]) -> np.ndarray:
+def _below(model: str, z: int, energy: float, data: dict[int, Differential]) -> np.ndarray:
     """Share of collisions by angles below each of `_HALVES`."""
     if model == "mott":
-        return data[z].below(energy)
+        return data[z].below(energy, _HALVES)
     if model == "rutherford":
-        screening = _electrons.rutherford_screening(z, np.float64(energy))
+        screening = _electrons.rutherford_screening(z, energy)
         return (1.0 + screening) * _HALVES / (_HALVES + screening)
     screening = 7e-3 / energy
-    share = _electrons.browning_rutherford_share(z, np.float64(energy))
+    share = _electrons.browning_rutherford_share(z, energy)
     forward = (1.0 + screening) * _HALVES / (_HALVES + screening)
     return share * forward + (1.0 - share) * _HALVES
 
 
 def _angle_tables(
-    material: Material, model: str, energies: np.ndarray, data: dict[int, _Differential]
+    material: Material, model: str, energies: np.ndarray, data: dict[int, Differential]
 ) -> tuple[np.ndarray, np.ndarray]:
     uniform = 1.0 - (1.0 - np.arange(ANGLES + 1) / ANGLES) ** 2
     screenings, tables = [], []
@@ -168,68 +181,3 @@ def _angle_tables(
         screenings.append(screening)
         tables.append((1.0 + screening) * half / (half + screening))
     return np.array(screenings), np.array(tables)
-
-
-class _Differential(NamedTuple):
-    """Of one element: energies (E,) keV, halves (A,) of 1 - cos, cumulated (E, A), total (E,)."""
-
-    energies: np.ndarray
-    halves: np.ndarray
-    cumulated: np.ndarray
-    total: np.ndarray
-
-    def below(self, energy: float) -> np.ndarray:
-        at = np.interp(np.log(energy), np.log(self.energies), np.arange(self.energies.size))
-        low = min(int(at), self.energies.size - 2)
-        part = at - low
-        mixed = (1.0 - part) * self.cumulated[low] + part * self.cumulated[low + 1]
-        return np.interp(_HALVES, self.halves, mixed)
-
-
-def _read_mott(path: Path, elements: set[int]) -> dict[int, _Differential]:
-    wants = "a CSV with the header z,energy_kev,angle_deg,cm2_per_sr"
-    try:
-        rows = np.genfromtxt(path, delimiter=",", names=True, dtype=np.float64)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"mott: got {path}, which cannot be read ({error}), wants {wants}"
-        ) from None
-    names = ("z", "energy_kev", "angle_deg", "cm2_per_sr")
-    if rows.dtype.names is None or set(rows.dtype.names) != set(names):
-        raise InputError(f"mott: got {path} with columns {rows.dtype.names}, wants {wants}")
-    z, energy, angle, wide = (np.atleast_1d(rows[name]) for name in names)
-    if not all(np.isfinite(column).all() for column in (z, energy, angle, wide)):
-        raise InputError(f"mott: got {path} with cells that are no numbers, wants {wants}")
-    found = {}
-    for number in sorted(elements):
-        mine = z == number
-        energies, angles = np.unique(energy[mine]), np.unique(angle[mine])
-        whole = energies.size * angles.size == mine.sum()
-        if not whole or energies.size < 2 or angles.size < 10 or wide[mine].min() <= 0.0:
-            raise InputError(
-                f"mott: got {path} with {mine.sum()} rows of element {number}, wants positive "
-                "numbers at two or more energies, each at the same ten or more angles"
-            )
-        if angles[0] > 0.0 or angles[-1] < 180.0:
-            raise InputError(
-                f"mott: got angles {angles[0]:g} to {angles[-1]:g} of element {number}, wants "
-                "0 to 180"
-            )
-        order = np.lexsort((angle[mine], energy[mine]))
-        table = wide[mine][order].reshape(energies.size, angles.size)
-        found[number] = _differential(energies, angles, table)
-    return found
-
-
-def _differential(energies: np.ndarray, angles: np.ndarray, table: np.ndarray) -> _Differential:
-    """Integrals over angles, between those given by their logarithms."""
-    fine = np.unique(np.concatenate([angles, np.logspace(-3, np.log10(180.0), 4000)]))
-    fine = fine[(fine >= angles[0]) & (fine <= 180.0)]
-    logs = np.array([np.interp(fine, angles, np.log(row)) for row in table])
-    halves = 0.5 * (1.0 - np.cos(np.radians(fine)))
-    middle = np.exp(0.5 * (logs[:, 1:] + logs[:, :-1]))
-    # dΩ = 2π d(cos) = 4π d(half); cm² to nm².
-    parts = 4.0 * np.pi * middle * np.diff(halves) * 1e14
-    cumulated = np.concatenate([np.zeros((len(table), 1)), np.cumsum(parts, axis=1)], axis=1)
-    total = cumulated[:, -1]
-    return _Differential(energies, halves, cumulated / total[:, None], total)

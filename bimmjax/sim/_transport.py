@@ -1,16 +1,18 @@
 """Electrons on their way through voxels, many at a time.
 
-Every electron's random numbers follow from the key and its own number alone, so what comes out does
-not depend on how many are under way at once or on how many devices. A lane whose electron has ended
-takes the next one of a queue.
+Every electron's random numbers follow from the key, its pixel and its number there alone, so what
+comes out does not depend on how many are under way at once or on how many devices. A lane whose
+electron has ended takes the next one of a queue.
 
-The volume goes on beyond its sides and its bottom as its mirror image; above the surface is nothing.
+Beyond its sides and its bottom the volume goes on as its mirror image; above the surface is
+nothing.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,7 +23,6 @@ from bimmjax.sim._scattering import ANGLES, LOWEST, Tables, coarse_bin, fine_bin
 
 _STEPS = 16  # between two looks at which lanes are free
 _NUDGE = 1e-3  # voxels beyond a face, so that rounding never holds an electron there
-_DEEPEST = 8  # volumes below each other
 ALIVE, OUT, ABSORBED, TRUNCATED = 0, 1, 2, 3
 
 
@@ -36,15 +37,18 @@ class Beam(NamedTuple):
     """() int32, the slice whose upper face is the surface."""
     spacing: Array
     """(3,) float32, nm."""
+    deepest: Array
+    """() float32, voxels below the surface from which nothing is waited for."""
     windows: Array
-    """(W, 4) float32: lowest and highest energy, keV, and cosine of the exit's angle to the beam."""
+    """(W, 4) float32: lowest and highest energy, keV, and cosine of the angle to the way back into
+    the beam; the higher ones are outside."""
 
 
 class Electrons(NamedTuple):
     """A lane each, (n,) each."""
 
     place: tuple[Array, Array, Array]
-    """voxels, z y x."""
+    """voxels, z y x; z from the surface."""
     direction: tuple[Array, Array, Array]
     energy: Array
     lost: Array
@@ -53,8 +57,8 @@ class Electrons(NamedTuple):
     """free paths left to the next collision."""
     state: tuple[Array, Array, Array, Array]
     """of the random numbers."""
-    number: Array
-    """uint32, of the electron; its pixel is `number` modulo the pixels."""
+    pixel: Array
+    """int32."""
     steps: Array
     fate: Array
 
@@ -63,7 +67,7 @@ class Tally(NamedTuple):
     """What has been counted."""
 
     images: Array
-    """(W, pixels) float32."""
+    """(W, pixels) int32."""
     fates: Array
     """(4,) int32 by ALIVE (none), OUT, ABSORBED, TRUNCATED."""
     energy_out: Array
@@ -87,9 +91,13 @@ def _next(state: tuple[Array, Array, Array, Array]) -> tuple[Array, tuple]:
 
 
 def _uniform(state: tuple[Array, Array, Array, Array]) -> tuple[Array, tuple]:
-    """In (0, 1]: 24 bits, no zero."""
+    """In (0, 1]: the upper 24 bits, no zero."""
     bits, state = _next(state)
-    return ((bits >> 8).astype(jnp.int32) + 1).astype(jnp.float32) * jnp.float32(2.0**-24), state
+    return _fraction(bits), state
+
+
+def _fraction(bits: Array) -> Array:
+    return ((bits >> 8).astype(jnp.int32) + 1).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
 def _mixed(bits: Array) -> Array:
@@ -99,34 +107,36 @@ def _mixed(bits: Array) -> Array:
     return bits ^ (bits >> 15)
 
 
-def _seeded(words: Array, number: Array) -> tuple[Array, Array, Array, Array]:
-    """The state of an electron's random numbers from the key's words (4,) and its number."""
-    one = _mixed(number ^ words[0])
-    two = _mixed(one + words[1])
-    three = _mixed(two ^ words[2] ^ number)
-    four = _mixed(three + words[3])
+def _seeded(words: Array, pixel: Array, turn: Array) -> tuple[Array, Array, Array, Array]:
+    """The state of an electron's random numbers from the key's words (4,), its pixel and turn."""
+    one = _mixed(pixel ^ words[0])
+    two = _mixed(one + turn + words[1])
+    three = _mixed(two ^ words[2])
+    four = _mixed((three ^ one) + words[3])
     return one, two, three, four | jnp.uint32(1)
 
 
 def _started(
-    words: Array, number: Array, alive: Array, beam: Beam, shape: tuple[int, int]
+    words: Array, number: Array, alive: Array, earlier: Array, beam: Beam, shape: tuple[int, int]
 ) -> Electrons:
     """Electrons as they enter, anywhere in their pixel; those not `alive` never move."""
-    state = _seeded(words, number)
+    pixels = jnp.uint32(shape[0] * shape[1])
+    pixel = number % pixels
+    state = _seeded(words, pixel, number // pixels + earlier)
     y_in, state = _uniform(state)
     x_in, state = _uniform(state)
     path, state = _uniform(state)
-    pixel = (number % jnp.uint32(shape[0] * shape[1])).astype(jnp.int32)
+    pixel = pixel.astype(jnp.int32)
     zeros = jnp.zeros(number.shape, jnp.float32)
     place = (
-        zeros + beam.surface.astype(jnp.float32) + _NUDGE,
+        zeros,
         (pixel // shape[1]).astype(jnp.float32) + y_in,
         (pixel % shape[1]).astype(jnp.float32) + x_in,
     )
     direction = (zeros + jnp.cos(beam.tilt), zeros + jnp.sin(beam.tilt), zeros)
     fate = jnp.where(alive, ALIVE, ABSORBED).astype(jnp.int32)
     return Electrons(
-        place, direction, zeros + beam.energy, zeros, -jnp.log(path), state, number,
+        place, direction, zeros + beam.energy, zeros, -jnp.log(path), state, pixel,
         jnp.zeros(number.shape, jnp.int32), fate,
     )  # fmt: skip
 
@@ -137,72 +147,84 @@ def _mirrored(index: Array, size: int) -> Array:
     return jnp.minimum(within, 2 * size - 1 - within)
 
 
+def _each(
+    function: Callable[[Array, Array], Array], a: Sequence[Array], b: Sequence[Array]
+) -> tuple[Array, Array, Array]:
+    z, y, x = (function(p, q) for p, q in zip(a, b, strict=True))
+    return z, y, x
+
+
 def _moved(
-    electrons: Electrons, voxels: Array, shape: tuple[int, int, int], tables: Tables, beam: Beam, cap: int
-) -> Electrons:  # fmt: skip
+    electrons: Electrons,
+    voxels: Array,
+    shape: tuple[int, int, int],
+    tables: Tables,
+    beam: Beam,
+    cap: int,
+) -> Electrons:
     """One flight: to the next collision, or to where another material may begin."""
     place, direction = electrons.place, electrons.direction
     index = tuple(jnp.floor(p).astype(jnp.int32) for p in place)
-    z, y, x = (_mirrored(i, n) for i, n in zip(index, shape, strict=True))
+    z, y, x = (
+        _mirrored(i, n) for i, n in zip((index[0] + beam.surface, *index[1:]), shape, strict=True)
+    )
     packed = voxels[(z * shape[1] + y) * shape[2] + x].astype(jnp.int32)
     label, clear = packed & 0xFF, packed >> 8
-    count = tables.reach.shape[0]
-    bin_ = fine_bin(electrons.energy)
-    row = label * count + bin_
+    row = label * tables.reach.shape[0] + fine_bin(electrons.energy)
     free, stopping = tables.free[row], tables.stopping[row]
+    # No more than a tenth of the energy in one flight, for which stopping is taken as constant.
+    flight = 0.1 * electrons.energy / jnp.maximum(stopping, 1e-12)
     # Out of the cube of voxels around this one that are all of its material.
-    flight = jnp.full_like(electrons.energy, 1e9)
     rates = tuple(d / s for d, s in zip(direction, beam.spacing, strict=True))
     for p, i, rate in zip(place, index, rates, strict=True):
         face = jnp.where(rate > 0, i + 1 + clear, i - clear).astype(jnp.float32)
-        flight = jnp.minimum(
-            flight, (jnp.abs(face - p) + _NUDGE) / jnp.maximum(jnp.abs(rate), 1e-9)
-        )
-    depth = place[0] - beam.surface.astype(jnp.float32)
-    flight = jnp.where(
-        rates[0] < 0, jnp.minimum(flight, (depth + _NUDGE) / jnp.maximum(-rates[0], 1e-9)), flight
-    )
-    # No more than a tenth of the energy in one flight, for which stopping is taken as constant.
-    flight = jnp.minimum(flight, 0.1 * electrons.energy / jnp.maximum(stopping, 1e-12))
+        way = (jnp.abs(face - p) + _NUDGE) / jnp.maximum(jnp.abs(rate), 1e-12)
+        flight = jnp.minimum(flight, way)
     to_collision = electrons.collide / jnp.maximum(free, 1e-12)
     collides = to_collision <= flight
     flight = jnp.minimum(flight, to_collision)
-    place = tuple(p + flight * r for p, r in zip(place, rates, strict=True))
+    to_surface = jnp.where(rates[0] < 0, -place[0] / jnp.minimum(rates[0], -1e-12), jnp.inf)
+    leaves = to_surface <= flight
+    flight = jnp.minimum(flight, to_surface)
+    place = _each(lambda p, r: p + flight * r, place, rates)
     loss = stopping * flight
-    energy, loss_so_far = electrons.energy - loss, electrons.lost + loss
-    collide = electrons.collide - free * flight
+    energy, lost = electrons.energy - loss, electrons.lost + loss
 
-    angle, state = _uniform(electrons.state)
+    bits, state = _next(electrons.state)
     turn, state = _uniform(state)
     path, state = _uniform(state)
-    bent = _scattered(direction, angle, turn, label, electrons.energy, tables)
-    direction = tuple(jnp.where(collides, b, d) for b, d in zip(bent, direction, strict=True))
-    collide = jnp.where(collides, -jnp.log(path), collide)
+    bent = _scattered(direction, bits, turn, label, energy, tables)
+    collides = collides & ~leaves
+    direction = _each(lambda b, d: jnp.where(collides, b, d), bent, direction)
+    left = jnp.maximum(electrons.collide - free * flight, 0.0)
+    collide = jnp.where(collides, -jnp.log(path), left)
     steps = electrons.steps + 1
-    depth = (place[0] - beam.surface.astype(jnp.float32)) * beam.spacing[0]
-    # Too slow, too deep to come back, or fallen through empty shafts of the volume and its images.
-    gone = (energy <= LOWEST) | (tables.reach[fine_bin(energy)] < depth)
-    gone = gone | (place[0] > _DEEPEST * shape[0])
-    fate = jnp.where(gone, ABSORBED, ALIVE)
-    fate = jnp.where((steps >= cap) & ~gone, TRUNCATED, fate)
-    fate = jnp.where(depth < 0, OUT, fate).astype(jnp.int32)
+    # Too deep to come back, or fallen through empty shafts of the volume and its images.
+    deep = tables.reach[fine_bin(energy)] < place[0] * beam.spacing[0]
+    deep = deep | (place[0] > beam.deepest)
+    fate = jnp.where(steps >= cap, TRUNCATED, ALIVE)
+    fate = jnp.where(deep, ABSORBED, fate)
+    fate = jnp.where(leaves, OUT, fate)
+    fate = jnp.where(energy <= LOWEST, ABSORBED, fate).astype(jnp.int32)
 
     alive = electrons.fate == ALIVE
-    new = Electrons(
-        place, direction, energy, loss_so_far, collide, state, electrons.number, steps, fate
-    )
+    new = Electrons(place, direction, energy, lost, collide, state, electrons.pixel, steps, fate)
     return jax.tree.map(lambda now, before: jnp.where(alive, now, before), new, electrons)
 
 
 def _scattered(
-    direction: tuple[Array, Array, Array], angle: Array, turn: Array, label: Array, energy: Array,
+    direction: tuple[Array, Array, Array],
+    bits: Array,
+    turn: Array,
+    label: Array,
+    energy: Array,
     tables: Tables,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Directions after a collision."""
+) -> tuple[Array, Array, Array]:
+    """Directions after a collision; 24 of the random `bits` draw the angle, 8 its energy's bin."""
     bins = tables.angles.shape[0] // (ANGLES + 1) // (tables.free.shape[0] // tables.reach.shape[0])
-    row = label * bins + coarse_bin(energy)
+    row = label * bins + coarse_bin(energy, bits & 0xFF)
     screening = tables.screening[row]
-    at = (1.0 - jnp.sqrt(angle)) * ANGLES
+    at = (1.0 - jnp.sqrt(_fraction(bits))) * ANGLES
     low = jnp.minimum(at.astype(jnp.int32), ANGLES - 1)
     part = at - low.astype(jnp.float32)
     first = row * (ANGLES + 1) + low
@@ -233,13 +255,12 @@ def _counted(tally: Tally, electrons: Electrons, had: Array, beam: Beam, pixels:
     out = ended & (electrons.fate == OUT)
     w, v, _ = electrons.direction
     cos = -(w * jnp.cos(beam.tilt) + v * jnp.sin(beam.tilt))
-    pixel = (electrons.number % jnp.uint32(pixels)).astype(jnp.int32)
     images = tally.images
     for k in range(beam.windows.shape[0]):
         low, high, least, most = beam.windows[k]
-        seen = out & (electrons.energy >= low) & (electrons.energy <= high)
-        seen = seen & (cos >= least) & (cos <= most)
-        images = images.at[k, jnp.where(seen, pixel, pixels)].add(1.0, mode="drop")
+        seen = out & (electrons.energy >= low) & (electrons.energy < high)
+        seen = seen & (cos >= least) & (cos < most)
+        images = images.at[k, jnp.where(seen, electrons.pixel, pixels)].add(1, mode="drop")
     fates = tally.fates + jnp.stack(
         [jnp.sum(ended & (electrons.fate == k), dtype=jnp.int32) for k in range(4)]
     )
@@ -261,11 +282,14 @@ def transport(
     beam: Beam,
     first: Array,
     stop: Array,
+    earlier: Array,
     shape: tuple[int, int, int],
     lanes: int,
     cap: int,
 ) -> Tally:
     """Electrons `first` to `stop` (uint32) of a beam that goes over the pixels in turn.
+
+    `earlier` is how often it has gone over all of them before.
 
     voxels (z*y*x,) uint16: the label, and in the upper byte how many voxels further, in every
     direction, all are of the same material.
@@ -275,10 +299,9 @@ def transport(
 
     def refilled(electrons: Electrons, next_: Array) -> tuple[Electrons, Array]:
         free = electrons.fate != ALIVE
-        turn = jnp.cumsum(free.astype(jnp.uint32)) - 1
-        number = next_ + turn
+        number = next_ + jnp.cumsum(free, dtype=jnp.uint32) - jnp.uint32(1)
         taken = free & (number < stop)
-        new = _started(words, number, taken, beam, face)
+        new = _started(words, number, taken, earlier, beam, face)
         chosen = jax.tree.map(lambda a, b: jnp.where(free, a, b), new, electrons)
         return chosen, jnp.minimum(next_ + jnp.sum(free, dtype=jnp.uint32), stop)
 
@@ -293,10 +316,10 @@ def transport(
         return electrons, tally, next_
 
     zero = jnp.float32(0.0)
-    images = jnp.zeros((beam.windows.shape[0], pixels), jnp.float32)
+    images = jnp.zeros((beam.windows.shape[0], pixels), jnp.int32)
     tally = Tally(images, jnp.zeros(4, jnp.int32), zero, zero, zero, zero)
     none = jnp.zeros(lanes, bool)
-    start = _started(words, jnp.zeros(lanes, jnp.uint32), none, beam, face)
+    start = _started(words, jnp.zeros(lanes, jnp.uint32), none, earlier, beam, face)
     electrons, next_ = refilled(start, first)
     state = lax.while_loop(
         lambda state: jnp.any(state[0].fate == ALIVE), round_, (electrons, tally, next_)
