@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
 
 from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.sim import _checks
 from bimmjax.sim._electrons import electron_range
 from bimmjax.sim._materials import Material, known_material
-from bimmjax.sim._scattering import HIGHEST, LEAST, LOWEST, Tables, scattering_tables
-from bimmjax.sim._transport import Beam, Tally, transport
+from bimmjax.sim._scattering import HIGHEST, LEAST, LOWEST, scattering_tables
+from bimmjax.sim._transport import Beam, Tally
+from bimmjax.sim._transport_devices import host_threads, on_devices
 
 # Lanes per device: state that fits the caches of a core; enough to fill a card.
 _LANES = {"cpu": 8192, "gpu": 2**18, "tpu": 2**18}
@@ -151,24 +151,33 @@ def monte_carlo(
         jnp.asarray(_window_table(windows), jnp.float32),
     )
     devices = tuple(jax.local_devices())
+    cpu = devices[0].platform == "cpu"
     pixels = found.shape[1] * found.shape[2]
     total = pixels * electrons
     lanes = _LANES.get(devices[0].platform, 8192) if lanes is None else lanes
     lanes = whole_number("lanes", lanes, 1, 2**24)
     # Few electrons do not pay for many lanes; powers of two, so that little is compiled anew.
     lanes = min(lanes, max(_FEWEST_LANES, 1 << (-(-total // len(devices)) - 1).bit_length()))
-    run = _on_devices(found.shape, lanes, cap, devices)
-    words, voxels = _words(key), jnp.asarray(_packed(found).ravel())
-    parts: list[Tally] = []
-    rounds = max(_AT_ONCE * len(devices) // pixels, 1)  # electrons per pixel at once
-    for start in range(0, electrons, rounds):
-        count = min(rounds, electrons - start) * pixels
-        ends = np.linspace(0, count, len(devices) + 1).astype(np.uint32)
-        part = run(words, voxels, tables, beam, ends[:-1], ends[1:], np.uint32(start))
-        parts.append(jax.tree.map(np.asarray, part))
-        if progress is not None:
-            progress(start * pixels + count, total)
-    tally = jax.tree.map(lambda *p: np.sum(np.asarray(p, np.float64), axis=0), *parts)
+    threads = host_threads() if cpu and len(devices) == 1 and total > 4 * lanes else 1
+    run = on_devices(found.shape, lanes, cap, devices)
+    given = _words(key), jnp.asarray(_packed(found).ravel()), tables, beam
+
+    def share(first: np.ndarray, stop: np.ndarray, earlier: int) -> Tally:
+        part = run(*given, first, stop, np.uint32(earlier))
+        return jax.tree.map(lambda x: np.asarray(x, np.float64), part)
+
+    none = np.zeros(len(devices), np.uint32)
+    tally = share(none, none, 0)  # compiles, before threads would do so twice
+    rounds = max(_AT_ONCE * threads * len(devices) // pixels, 1)  # electrons per pixel at once
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, electrons, rounds):
+            count = min(rounds, electrons - start) * pixels
+            ends = np.linspace(0, count, threads * len(devices) + 1).astype(np.uint32)
+            firsts, stops = (cut.reshape(threads, -1) for cut in (ends[:-1], ends[1:]))
+            for part in pool.map(share, firsts, stops, [start] * threads):
+                tally = jax.tree.map(np.add, tally, part)
+            if progress is not None:
+                progress(start * pixels + count, total)
     images = (tally.images / electrons).reshape(-1, *found.shape[1:]).astype(np.float32)
     _, out, absorbed, truncated = (int(n) for n in tally.fates)
     return MonteCarlo(
@@ -258,36 +267,3 @@ def _packed(labels: np.ndarray) -> np.ndarray:
 
 def _words(key: Array) -> Array:
     return jax.random.bits(key, (4,), jnp.uint32)
-
-
-@functools.lru_cache(16)
-def _on_devices(
-    shape: tuple[int, int, int], lanes: int, cap: int, devices: tuple[Any, ...]
-) -> Callable[..., Tally]:
-    """`transport` on all devices, each with its own share of the electrons."""
-    mesh = Mesh(np.array(devices), ("devices",))
-    alone, shared = PartitionSpec(), PartitionSpec("devices")
-
-    def one(
-        words: Array,
-        voxels: Array,
-        tables: Tables,
-        beam: Beam,
-        first: Array,
-        stop: Array,
-        earlier: Array,
-    ) -> Tally:
-        tally = transport(
-            words, voxels, tables, beam, first[0], stop[0], earlier, shape, lanes, cap
-        )
-        return jax.tree.map(lambda part: jax.lax.psum(part, "devices"), tally)
-
-    return jax.jit(
-        jax.shard_map(
-            one,
-            mesh=mesh,
-            in_specs=(alone, alone, alone, alone, shared, shared, alone),
-            out_specs=alone,
-            check_vma=False,
-        )
-    )
