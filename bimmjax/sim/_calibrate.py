@@ -155,7 +155,7 @@ def fit_shine_through(
             ]
         ).astype(np.float64)
 
-    def slopes(logs: np.ndarray) -> np.ndarray:
+    def slopes(logs: np.ndarray) -> Any:
         return np.concatenate(
             [
                 np.asarray(part(logs, slopes=True)).reshape(-1, logs.size) / range_
@@ -165,7 +165,12 @@ def fit_shine_through(
 
     first = np.log(shine_through_model(materials, energy) if start is None else start)
     found = least_squares(
-        residuals, first, jac=slopes, bounds=(first - 3.0, first + 3.0), x_scale=0.3, max_nfev=rounds
+        residuals,
+        first,
+        jac=slopes,
+        bounds=(first - 3.0, first + 3.0),
+        x_scale=0.3,
+        max_nfev=rounds,
     )
     counted = [
         np.mean(pair.image * (1.0 - pair.image)) / electrons / range_**2

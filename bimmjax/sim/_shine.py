@@ -1,10 +1,10 @@
-"""Images of backscattered electrons without following any: light that shines through.
+"""Images of backscattered electrons without following any: what shines through from below.
 
 What the beam sees at one slice is what it would see at the next one, weakened on the way in and on
 the way out, and what the slice itself scatters back. So one scan from the bottom up gives the image
-of every slice. Ways out are oblique: they cross the slices in a cone that widens with height above
-where the electron turned, and what part of the cone is free of solid decides what comes out. The
-signal therefore is kept by its age in three stages, each with a wider cone than the one before.
+of every slice. Ways out are oblique, to four sides: beside a wall those to one side are barred and
+the others free. They also lead further off the longer they are: after some height they pass from
+near to far.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bimmjax.sim._electrons import bulk_backscatter, electron_range
 from bimmjax.sim._lateral import Width, blurred
 from bimmjax.sim._materials import Material
 
-# Of all voltages and materials: each stage's cone is so much wider and longer than the last one's,
-# and ways out of the last are so much more oblique.
 STAGES = 8
+"""Planes of a state: ways out to four sides, young and old."""
+# How much further off and wider old ways out are, at all voltages and in all materials.
 _WIDER = 3.0
 
 
@@ -49,8 +49,6 @@ class ShineThrough(NamedTuple):
     way of more of them than the same amount in lumps."""
     cone: float
     """nm of height over which ways out pass to the wider stage."""
-    spread: float
-    """Variance that the beam gains per length, over the depth at which it fades."""
 
 
 class Layer(NamedTuple):
@@ -62,10 +60,6 @@ class Layer(NamedTuple):
     """share of the beam that goes on."""
     left: Array
     """share that ways out keep."""
-    spreads: Array
-    """of the largest spread."""
-    variance: Array
-    """() nm², of the largest spread."""
     cones: Array
     """(2,) nm², variances."""
     offsets: Array
@@ -89,29 +83,27 @@ def tilted_backscatter(coefficient: float, tilt: float) -> float:
 
 
 def material_table(materials: Sequence[Material], energy: float, tilt: float) -> np.ndarray:
-    """(2, M): one over the range, 1/nm, and the bulk's coefficient."""
-    rows = [
-        (1.0 / electron_range(m, energy), tilted_backscatter(bulk_backscatter(m, energy), tilt))
-        for m in materials
-    ]
+    """(3, M): one over the range, 1/nm, the bulk's coefficient, and what tilt multiplies it by."""
+    rows = []
+    for material in materials:
+        upright = bulk_backscatter(material, energy)
+        tilted = tilted_backscatter(upright, tilt)
+        gain = tilted / upright if upright > 0.0 else 1.0
+        rows.append((1.0 / electron_range(material, energy), upright, gain))
     return np.array(rows, np.float32).T
 
 
 def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> Layer:
     """Of a slice `thickness` nm thick, under a beam tilted by `tilt` radians."""
-    way = thickness / jnp.cos(tilt)
-    inverse, bulk = table[0], table[1]
-    passed = jnp.exp(-way / model.depth * inverse)
-    strength = jnp.where(
-        bulk > 0, model.emission * (2.0 * jnp.maximum(bulk, 1e-9)) ** model.contrast, 0.0
-    )
-    lengths = jnp.where(inverse > 0, model.depth / jnp.where(inverse > 0, inverse, 1.0), 0.0)
+    inverse, bulk, gain = table
+    inward, outward = inverse / model.depth, inverse / model.exit
+    # A tilted beam stays nearer to the surface, which is part of its gain already.
+    nearer = (inward + outward * jnp.cos(tilt)) / jnp.maximum(inward + outward, 1e-12)
+    strength = model.emission * (2.0 * jnp.maximum(bulk, 1e-9)) ** model.contrast * gain * nearer
     return Layer(
-        0.5 * strength,
-        passed,
-        jnp.exp(-thickness / model.exit * inverse),
-        lengths / jnp.maximum(lengths.max(), 1e-9),
-        model.spread * lengths.max() * way,
+        jnp.where(bulk > 0, 0.5 * strength, 0.0),
+        jnp.exp(-thickness / jnp.cos(tilt) * inward),
+        jnp.exp(-thickness * outward),
         (model.width * jnp.array([1.0, _WIDER])) ** 2,
         model.offset * jnp.array([1.0, _WIDER]),
         1.0 - jnp.exp(-thickness / model.cone),
@@ -123,8 +115,6 @@ def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> L
 class Plan(NamedTuple):
     """What of the numbers shapes the loops, static; pairs are y, x."""
 
-    spread: tuple[Width, Width] | None
-    """None where the beam gains no width."""
     near: tuple[Width, Width]
     far: tuple[Width, Width]
     sides: tuple[tuple[int, int], tuple[int, int]]
@@ -144,9 +134,7 @@ def plan(layer: Layer, spacing: Sequence[float]) -> Plan:
         return y, x
 
     near, far = (float(v) for v in layer.cones)
-    gained = float(layer.variance)
     return Plan(
-        both(gained) if gained > 0.0 else None,
         both(near),
         both(far - near),
         (sides(float(layer.offsets[0])), sides(float(layer.offsets[1]))),
@@ -170,9 +158,10 @@ def shine_through(
 
     def up(state: list[Array], slice_: tuple) -> tuple[list[Array], Array]:
         label, near, far = slice_
+        if plan.tilted:
+            state = [_shifted(plane, layer.shift / spacing[0]) for plane in state]
         passed, enters = layer.passed[label], inward[label]
         strength = 0.25 * layer.strength[label]
-        mine = layer.spreads[label]
         nearby = _four_ways(near, layer.offsets[0] / spacing, plan.sides[0], label.shape)
         further = _four_ways(far, layer.offsets[1] / spacing, plan.sides[1], label.shape)
         young, old = [], []
@@ -180,19 +169,11 @@ def shine_through(
             free = passed * jnp.exp(-nearby[way])
             # From all depths within the slice, each weakened on its way in and out.
             share = enters / jnp.maximum(enters + nearby[way], 1e-12)
-            kept = free * come(state[way], mine)
-            wide = passed * jnp.exp(-further[way]) * come(state[4 + way], mine)
+            kept = free * state[way]
+            wide = passed * jnp.exp(-further[way]) * state[4 + way]
             young.append(strength * share * (1.0 - free) + (1.0 - layer.ageing) * kept)
             old.append(wide + layer.ageing * kept)
         return young + old, sum(young[1:] + old, young[0])
-
-    def come(plane: Array, mine: Array) -> Array:
-        if plan.tilted:
-            plane = _shifted(plane, layer.shift / spacing[0])
-        if plan.spread is not None:
-            wide = blurred(plane, layer.variance / spacing**2, *plan.spread)
-            plane = plane + mine * (wide - plane)
-        return plane
 
     state, images = lax.scan(up, list(below), (labels, near, far), reverse=True)
     return images, jnp.stack(state)
