@@ -18,6 +18,7 @@ NAMES = {
     "stream": "a 512 cubed OME-Zarr volume from disk to fit.json: seconds and memory",
     "waves": "levelled waves beside NumPy and theory; 1024 cubed voxels streamed to disk",
     "artificial": "the paper's artificial series and its figures 6 to 10; three phases",
+    "shine_through": "images of shine-through beside Monte Carlo (an hour) and Article III",
     "descriptors": "two-point correlation and lineal path, beside PoreSpy",
     "segmenting": "`bimmjax segment` from disk to disk: voxels per second and memory",
     "segmentation": "three phases labelled by every method; energies beside graph cuts",
