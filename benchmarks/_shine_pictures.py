@@ -22,6 +22,7 @@ _IMAGE, _GAP, _LEFT, _RIGHT, _ABOVE = 1.38, 0.06, 0.95, 0.72, 0.62
 _BETWEEN = 0.85
 _SHOWN = 2  # volumes in the picture for the documentation
 _FEWEST = 12  # pixels of which a mean is shown
+_WIDER = 1.15  # where a bin ends over where it starts
 _MARKS = ("o", "s", "^")
 
 
@@ -87,7 +88,7 @@ def _volume(box: Any, own: list[Pair], starts: list[float], top: float) -> None:
     _show(depth, deep, volume.spacing, cmap="cividis_r", vmin=0, vmax=limit)
     title(depth, "Depth of gold")
     bar = box(starts[0], rows[1] + 0.3 + _IMAGE + 0.08, _IMAGE, 0.1)
-    _bar(bar, depth, "nm", "horizontal")
+    _bar(bar, depth, "nm; white: none", "horizontal")
 
     for pair, left in zip(own, starts[1:], strict=True):
         kinds = (
@@ -107,7 +108,12 @@ def _volume(box: Any, own: list[Pair], starts: list[float], top: float) -> None:
         if pair is own[-1]:
             right = left + _IMAGE + 0.09
             _bar(box(right, rows[0], 0.1, 2 * _IMAGE + _GAP), shown[0], "yield", "vertical")
-            _bar(box(right, rows[2], 0.1, _IMAGE), shown[2], "model less counted", "vertical")
+            _bar(
+                box(right, rows[2] + 0.1, 0.1, _IMAGE - 0.1),
+                shown[2],
+                "model less counted",
+                "vertical",
+            )
 
 
 def _show(axes: Axes, pixels: np.ndarray, spacing: float, **look: Any) -> tuple[float, ...]:
@@ -178,11 +184,11 @@ def _profile(axes: Axes, pair: Pair, deep: np.ndarray) -> None:
 
 
 def _bins(deep: np.ndarray) -> list[tuple[float, float]]:
-    """Slices from the surface down, joined until enough pixels fall into each bin."""
+    """Slices from the surface down, joined so that bins widen with depth and hold enough pixels."""
     last = np.nanmax(deep)
     bins, start = [], 0.0
     while start <= last:
-        stop = start + 1.0
+        stop = np.floor(1.0 + _WIDER * start)
         while np.count_nonzero((deep >= start) & (deep < stop)) < _FEWEST and stop <= last:
             stop += 1.0
         if np.count_nonzero((deep >= start) & (deep < stop)) >= _FEWEST:
