@@ -155,7 +155,7 @@ def fit_shine_through(
             ]
         ).astype(np.float64)
 
-    def slopes(logs: np.ndarray) -> Any:
+    def slopes(logs: np.ndarray) -> np.ndarray:
         return np.concatenate(
             [
                 np.asarray(part(logs, slopes=True)).reshape(-1, logs.size) / range_
@@ -164,10 +164,12 @@ def fit_shine_through(
         ).astype(np.float64)
 
     first = np.log(shine_through_model(materials, energy) if start is None else start)
+    # SciPy's own types know names of methods only.
+    jacobian: Any = slopes
     found = least_squares(
         residuals,
         first,
-        jac=slopes,
+        jac=jacobian,
         bounds=(first - 3.0, first + 3.0),
         x_scale=0.3,
         max_nfev=rounds,
