@@ -148,6 +148,7 @@ def monte_carlo(
         jnp.int32(surface),
         jnp.asarray(spacings, jnp.float32),
         jnp.float32(_deepest(found.shape[0], spacings[0], used, energy)),
+        jnp.int32(cap),
         jnp.asarray(_window_table(windows), jnp.float32),
     )
     devices = tuple(jax.local_devices())
@@ -159,7 +160,7 @@ def monte_carlo(
     # Few electrons do not pay for many lanes; powers of two, so that little is compiled anew.
     lanes = min(lanes, max(_FEWEST_LANES, 1 << (-(-total // len(devices)) - 1).bit_length()))
     threads = host_threads() if cpu and len(devices) == 1 and total > 4 * lanes else 1
-    run = on_devices(found.shape, lanes, cap, devices)
+    run = on_devices(found.shape, lanes, devices)
     given = _words(key), jnp.asarray(_packed(found).ravel()), tables, beam
 
     def share(first: np.ndarray, stop: np.ndarray, earlier: int) -> Tally:
@@ -178,7 +179,7 @@ def monte_carlo(
                 tally = jax.tree.map(np.add, tally, part)
             if progress is not None:
                 progress(start * pixels + count, total)
-    images = (tally.images / electrons).reshape(-1, *found.shape[1:]).astype(np.float32)
+    images = np.asarray(tally.images / electrons, np.float32).reshape(-1, *found.shape[1:])
     _, out, absorbed, truncated = (int(n) for n in tally.fates)
     return MonteCarlo(
         images,

@@ -92,7 +92,8 @@ def _rows(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore", UserWarning)
             rows = np.genfromtxt(path, delimiter=",", names=True, dtype=np.float64)
     except (OSError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0].strip() if str(error) else type(error).__name__
+        empty = isinstance(error, IndexError)
+        reason = "no table in it" if empty else str(error).splitlines()[0].strip()
         raise InputError(
             f"mott: got {path}, which cannot be read ({reason}), wants {_WANTS}"
         ) from None

@@ -39,6 +39,8 @@ class Beam(NamedTuple):
     """(3,) float32, nm."""
     deepest: Array
     """() float32, voxels below the surface from which nothing is waited for."""
+    cap: Array
+    """() int32, steps after which an electron is given up."""
     windows: Array
     """(W, 4) float32: lowest and highest energy, keV, and cosine of the angle to the way back into
     the beam; the higher ones are outside."""
@@ -160,7 +162,6 @@ def _moved(
     shape: tuple[int, int, int],
     tables: Tables,
     beam: Beam,
-    cap: int,
 ) -> Electrons:
     """One flight: to the next collision, or to where another material may begin."""
     place, direction = electrons.place, electrons.direction
@@ -202,7 +203,7 @@ def _moved(
     # Too deep to come back, or fallen through empty shafts of the volume and its images.
     deep = tables.reach[fine_bin(energy)] < place[0] * beam.spacing[0]
     deep = deep | (place[0] > beam.deepest)
-    fate = jnp.where(steps >= cap, TRUNCATED, ALIVE)
+    fate = jnp.where(steps >= beam.cap, TRUNCATED, ALIVE)
     fate = jnp.where(deep, ABSORBED, fate)
     fate = jnp.where(leaves, OUT, fate)
     fate = jnp.where(energy <= LOWEST, ABSORBED, fate).astype(jnp.int32)
@@ -274,7 +275,7 @@ def _counted(tally: Tally, electrons: Electrons, had: Array, beam: Beam, pixels:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("shape", "lanes", "cap"))
+@functools.partial(jax.jit, static_argnames=("shape", "lanes"))
 def transport(
     words: Array,
     voxels: Array,
@@ -285,7 +286,6 @@ def transport(
     earlier: Array,
     shape: tuple[int, int, int],
     lanes: int,
-    cap: int,
 ) -> Tally:
     """Electrons `first` to `stop` (uint32) of a beam that goes over the pixels in turn.
 
@@ -309,7 +309,7 @@ def transport(
         electrons, tally, next_ = state
         had = electrons.fate == ALIVE
         electrons = lax.fori_loop(
-            0, _STEPS, lambda _, e: _moved(e, voxels, shape, tables, beam, cap), electrons
+            0, _STEPS, lambda _, e: _moved(e, voxels, shape, tables, beam), electrons
         )
         tally = _counted(tally, electrons, had, beam, pixels)
         electrons, next_ = refilled(electrons, next_)

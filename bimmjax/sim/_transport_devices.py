@@ -28,7 +28,7 @@ def host_threads() -> int:
 
 @functools.lru_cache(16)
 def on_devices(
-    shape: tuple[int, int, int], lanes: int, cap: int, devices: tuple[Any, ...]
+    shape: tuple[int, int, int], lanes: int, devices: tuple[Any, ...]
 ) -> Callable[..., Tally]:
     """`transport` on all devices, each with its own share of the electrons."""
     mesh = Mesh(np.array(devices), ("devices",))
@@ -43,9 +43,7 @@ def on_devices(
         stop: Array,
         earlier: Array,
     ) -> Tally:
-        tally = transport(
-            words, voxels, tables, beam, first[0], stop[0], earlier, shape, lanes, cap
-        )
+        tally = transport(words, voxels, tables, beam, first[0], stop[0], earlier, shape, lanes)
         return jax.tree.map(lambda part: jax.lax.psum(part, "devices"), tally)
 
     return jax.jit(
