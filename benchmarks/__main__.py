@@ -17,6 +17,7 @@ NAMES = {
     "cold": "`bimmjax fit` as a whole process, with and without compiled code kept",
     "stream": "a 512 cubed OME-Zarr volume from disk to fit.json: seconds and memory",
     "waves": "levelled waves beside NumPy and theory; 1024 cubed voxels streamed to disk",
+    "montecarlo": "electrons through voxels: bulks against formulas, books, electrons per second",
     "artificial": "the paper's artificial series and its figures 6 to 10; three phases",
     "shine_through": "images of shine-through beside Monte Carlo (an hour) and Article III",
     "descriptors": "two-point correlation and lineal path, beside PoreSpy",
