@@ -42,7 +42,7 @@ def escape_depth(materials: Sequence[str | Material], energy: float) -> float:
     --------
     >>> from bimmjax.sim import escape_depth
     >>> round(escape_depth(["epoxy", "gold"], 2.0))
-    89
+    83
     """
     used = [known_material("materials", m) for m in materials]
     ranges = [electron_range(m, energy) for m in used if m.elements]

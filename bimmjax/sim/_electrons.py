@@ -53,7 +53,7 @@ def bulk_backscatter(material: Material, energy: float) -> float:
 def electron_range(material: Material, energy: float) -> float:
     """How deep a beam goes: R = 27.6 A E^1.67 / (ρ Z^0.89), nm; infinite in vacuum.
 
-    Of a compound A and Z are means by mass.
+    Of a compound Z is the mean over its electrons, and A that Z times the mass per electron.
 
     Examples
     --------
@@ -65,9 +65,11 @@ def electron_range(material: Material, energy: float) -> float:
     """
     if not material.density:
         return np.inf
-    number = sum(share * z for z, share in material.elements)
-    weight = sum(share * atomic_weight(z) for z, share in material.elements)
-    return float(27.6 * weight * energy**1.67 / (material.density * number**0.89))
+    # Moles of electrons per gram, by element.
+    electrons = [(z, share * z / atomic_weight(z)) for z, share in material.elements]
+    total = sum(moles for _, moles in electrons)
+    number = sum(z * moles for z, moles in electrons) / total
+    return float(27.6 * number / total * energy**1.67 / (material.density * number**0.89))
 
 
 def browning_cross_section(number: int, energy: npt.ArrayLike) -> np.ndarray:

@@ -20,7 +20,8 @@ class Width:
     def __init__(self, std: float) -> None:
         """`std` in voxels."""
         self.cell = 2 ** max(math.floor(math.log2(std / _WIDE)), 0) if std > 0 else 1
-        self.taps = 1 if std < 0.7 else math.ceil(3.0 * std / self.cell)
+        # Even numbers, so that widths a little different compile nothing anew.
+        self.taps = 1 if std < 0.7 else 2 * math.ceil(1.5 * std / self.cell)
 
     def __hash__(self) -> int:
         return hash((self.cell, self.taps))

@@ -117,8 +117,8 @@ class Plan(NamedTuple):
 
     near: tuple[Width, Width]
     far: tuple[Width, Width]
-    sides: tuple[tuple[int, int], tuple[int, int]]
-    """whole voxels to the side, near and far."""
+    rims: tuple[tuple[int, int], tuple[int, int]]
+    """voxels that ways out lead to the side, near and far, at most."""
     tilted: bool
 
 
@@ -129,15 +129,16 @@ def plan(layer: Layer, spacing: Sequence[float]) -> Plan:
         y, x = (Width(math.sqrt(max(variance, 0.0)) / s) for s in spacing)
         return y, x
 
-    def sides(offset: float) -> tuple[int, int]:
-        y, x = (math.floor(offset / s) for s in spacing)
+    def rims(offset: float) -> tuple[int, int]:
+        # Powers of two, so that numbers a little different compile nothing anew.
+        y, x = (2 ** math.ceil(math.log2(offset / s + 2.0)) for s in spacing)
         return y, x
 
     near, far = (float(v) for v in layer.cones)
     return Plan(
         both(near),
         both(far - near),
-        (sides(float(layer.offsets[0])), sides(float(layer.offsets[1]))),
+        (rims(float(layer.offsets[0])), rims(float(layer.offsets[1]))),
         float(layer.shift) != 0.0,
     )
 
@@ -162,8 +163,8 @@ def shine_through(
             state = [_shifted(plane, layer.shift / spacing[0]) for plane in state]
         passed, enters = layer.passed[label], inward[label]
         strength = 0.25 * layer.strength[label]
-        nearby = _four_ways(near, layer.offsets[0] / spacing, plan.sides[0], label.shape)
-        further = _four_ways(far, layer.offsets[1] / spacing, plan.sides[1], label.shape)
+        nearby = _four_ways(near, layer.offsets[0] / spacing, plan.rims[0], label.shape)
+        further = _four_ways(far, layer.offsets[1] / spacing, plan.rims[1], label.shape)
         young, old = [], []
         for way in range(4):
             free = passed * jnp.exp(-nearby[way])
@@ -189,28 +190,28 @@ def _met(labels: Array, layer: Layer, spacing: Array, plan: Plan) -> tuple[Array
     wider = (layer.cones[1] - layer.cones[0]) / spacing**2
     far = -jnp.log(blurred(jnp.exp(-near), wider, *plan.far))
 
-    def rimmed(planes: Array, sides: tuple[int, int]) -> Array:
-        y, x = (side + 1 for side in sides)
+    def rimmed(planes: Array, rims: tuple[int, int]) -> Array:
+        y, x = rims
         return jnp.pad(planes, ((0, 0), (y, y), (x, x)), mode="symmetric")
 
-    return rimmed(near, plan.sides[0]), rimmed(far, plan.sides[1])
+    return rimmed(near, plan.rims[0]), rimmed(far, plan.rims[1])
 
 
 def _four_ways(
-    plane: Array, off: Array, sides: tuple[int, int], shape: tuple[int, ...]
+    plane: Array, off: Array, rims: tuple[int, int], shape: tuple[int, ...]
 ) -> list[Array]:
     """Four (y, x): a rimmed plane as seen some way off to either side along y and x."""
-    (low_y, low_x), (ny, nx) = sides, shape
-    part_y, part_x = off[0] - low_y, off[1] - low_x
+    low = jnp.floor(off).astype(jnp.int32)
+    part = off - low
 
-    def at(y: int, x: int) -> Array:
-        return plane[low_y + 1 + y :, low_x + 1 + x :][:ny, :nx]
+    def at(y: int | Array, x: int | Array) -> Array:
+        return lax.dynamic_slice(plane, (rims[0] + y, rims[1] + x), shape)
 
     return [
-        (1.0 - part_y) * at(low_y, 0) + part_y * at(low_y + 1, 0),
-        (1.0 - part_y) * at(-low_y, 0) + part_y * at(-low_y - 1, 0),
-        (1.0 - part_x) * at(0, low_x) + part_x * at(0, low_x + 1),
-        (1.0 - part_x) * at(0, -low_x) + part_x * at(0, -low_x - 1),
+        (1.0 - part[0]) * at(low[0], 0) + part[0] * at(low[0] + 1, 0),
+        (1.0 - part[0]) * at(-low[0], 0) + part[0] * at(-low[0] - 1, 0),
+        (1.0 - part[1]) * at(0, low[1]) + part[1] * at(0, low[1] + 1),
+        (1.0 - part[1]) * at(0, -low[1]) + part[1] * at(0, -low[1] - 1),
     ]
 
 

@@ -161,5 +161,5 @@ def test_bad_input_is_told_in_one_line(change, told):
 
 
 def test_shallow_volumes_are_warned_of_with_the_depth():
-    with pytest.warns(UserWarning, match=r"come back from 88\.7 nm"):
+    with pytest.warns(UserWarning, match=r"come back from 82\.9 nm"):
         backscatter_images(wave((12, 16, 16)), GOLD, 2.0, spacing=2.0)

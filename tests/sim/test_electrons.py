@@ -41,7 +41,7 @@ def test_coefficients_of_bulks():
 
 
 def test_ranges():
-    for material, wants, part in ((GOLD, (5.8, 18.0, 58.0), 0.03), (EPOXY, (52, 166, 528), 0.08)):
+    for material, wants, part in ((GOLD, (5.8, 18.0, 58.0), 0.03), (EPOXY, (52, 166, 528), 0.01)):
         found = [electron_range(material, energy) for energy in (1.0, 2.0, 4.0)]
         np.testing.assert_allclose(found, wants, rtol=part)
     assert electron_range(MATERIALS["vacuum"], 1.0) == np.inf
