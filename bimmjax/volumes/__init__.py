@@ -1,5 +1,6 @@
 """Volumes: the one package that touches the disk. Lazy, streamed in blocks, bounded in memory."""
 
+from bimmjax.volumes._collection import new_collection as new_collection
 from bimmjax.volumes._convert import convert as convert
 from bimmjax.volumes._gradient import gradient_magnitude as gradient_magnitude
 from bimmjax.volumes._grid import Grid as Grid

@@ -100,7 +100,7 @@ def convert(
         raise InputError(f"shard: got {outer}, wants whole multiples of the chunk {inner}")
     levels = whole_number("levels", levels, 1, 32)
     target = Path(out)
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         try:
@@ -111,13 +111,14 @@ def convert(
                 "that can"
             ) from error
         _write_levels(volume, partial, inner, outer, levels, progress)
-        _put_in_place(partial, target)
+        put_in_place(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a place where something is that may not be replaced."""
     if not target.name:
         raise InputError(f"out: got {str(target)!r}, wants the name of a folder to make")
     if not (target.exists() or target.is_symlink()):
@@ -131,7 +132,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         )
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
+def put_in_place(partial: Path, target: Path) -> None:
     """Rename, with the old volume (if any) in the way for no longer than two renames take."""
     old = partial.with_suffix(".old")
     if target.exists():
