@@ -55,12 +55,18 @@ def drift(
     stack = stack_of_slices("image", image, start)
     _checks.number("walk", walk)
     _checks.number("jitter", jitter)
-    # The walk begins at slice 0 whatever is asked for; few lengths, so that few are compiled.
-    last = start + stack.shape[0]
-    length = 1 << (last - 1).bit_length()
-    numbers = (jnp.asarray(v, jnp.float32) for v in (walk, jitter))
-    shifts = _walked(key, *numbers, length)[start:last]
+    shifts = draw_shifts(key, start + stack.shape[0], walk, jitter)[start:]
     return _moved(stack, shifts), shifts
+
+
+def draw_shifts(
+    key: jax.Array, count: int, walk: float | jax.Array, jitter: float | jax.Array
+) -> jax.Array:
+    """The shifts (count, 2) of `drift`, of the slices 0 ... count - 1."""
+    # The walk begins at slice 0 whatever is asked for; few lengths, so that few are compiled.
+    length = 1 << (count - 1).bit_length()
+    numbers = (jnp.asarray(v, jnp.float32) for v in (walk, jitter))
+    return _walked(key, *numbers, length)[:count]
 
 
 @functools.partial(jax.jit, static_argnames="count")

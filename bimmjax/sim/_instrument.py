@@ -13,7 +13,7 @@ from jax.core import Tracer
 from bimmjax.sim import _checks
 from bimmjax.sim._curtains import curtains
 from bimmjax.sim._dose import GAUSSIAN_VARIANCE, add_shot_noise, dose_electrons
-from bimmjax.sim._drift import draw_brightness, drift
+from bimmjax.sim._drift import draw_brightness, draw_shifts, drift
 from bimmjax.sim._edges import blur_edges
 from bimmjax.sim._per_slice import stack_of_slices
 
@@ -76,6 +76,7 @@ def instrument(
     settings: Instrument | None = None,
     *,
     start: int = 0,
+    surface: jax.Array | None = None,
 ) -> Recording:
     """Soft edges, curtains, drift, counted electrons, brightness and noise, in this order.
 
@@ -88,6 +89,8 @@ def instrument(
     image : (z, y, x), detected electrons per electron of the beam.
     settings : see `Instrument`, its defaults if None.
     start : number of the first slice within its stack.
+    surface : random key of what belongs to the milled surface, the curtains: images of it at
+        several voltages share this one, and have a `key` each. Default: from `key`.
 
     Returns
     -------
@@ -115,6 +118,8 @@ def instrument(
     # Before the rest of the work, which would be in vain.
     _checks.rising("black", told.black, "white", told.white, stack.shape[0])
     curtain_key, drift_key, brightness_key, noise_key = jax.random.split(key, 4)
+    if surface is not None:
+        curtain_key = _checks.random_key("surface", surface)
     soft = blur_edges(stack, told.edge_blur)
     striped, patterns = curtains(
         curtain_key,
@@ -150,6 +155,17 @@ def instrument(
         start=start,
     )
     return Recording(seen, shifts, gains, offsets, patterns)
+
+
+def per_slice(
+    key: jax.Array, count: int, settings: Instrument
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shifts, gains and offsets of the slices 0 ... count - 1, as `instrument` has them."""
+    _, drift_key, brightness_key, _ = jax.random.split(key, 4)
+    shifts = draw_shifts(drift_key, count, settings.drift_walk, settings.drift_jitter)
+    spread = settings.gain_std, settings.offset_std, settings.brightness_length
+    gains, offsets = draw_brightness(brightness_key, count, *spread, 0)
+    return np.asarray(shifts), np.asarray(gains), np.asarray(offsets)
 
 
 def _dose(current_pa: Any, dwell_us: Any) -> Any:
