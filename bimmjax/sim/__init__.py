@@ -15,6 +15,7 @@ from bimmjax.sim._bse import escape_depth as escape_depth
 from bimmjax.sim._calibrate import Calibration as Calibration
 from bimmjax.sim._calibrate import calibrate as calibrate
 from bimmjax.sim._calibrated import shine_through_model as shine_through_model
+from bimmjax.sim._calibration import calibrated_model as calibrated_model
 from bimmjax.sim._ct import Scan as Scan
 from bimmjax.sim._ct import ct_image as ct_image
 from bimmjax.sim._ct_volume import ct_volume as ct_volume
@@ -40,6 +41,8 @@ from bimmjax.sim._imaging import to_integers as to_integers
 from bimmjax.sim._instrument import Instrument as Instrument
 from bimmjax.sim._instrument import Recording as Recording
 from bimmjax.sim._instrument import instrument as instrument
+from bimmjax.sim._instrument_volume import detector_levels as detector_levels
+from bimmjax.sim._instrument_volume import instrument_volume as instrument_volume
 from bimmjax.sim._labelled import Labelled as Labelled
 from bimmjax.sim._labelled import LabelledVolume as LabelledVolume
 from bimmjax.sim._labelled import label_structure as label_structure
@@ -78,6 +81,11 @@ from bimmjax.sim._slicing import slice_positions as slice_positions
 from bimmjax.sim._structures import Structure as Structure
 from bimmjax.sim._structures import gaussian_structure as gaussian_structure
 from bimmjax.sim._structures import structure_labels as structure_labels
+from bimmjax.sim._training import TrainingPair as TrainingPair
+from bimmjax.sim._training import TrainingVolumes as TrainingVolumes
+from bimmjax.sim._training import training_pair as training_pair
+from bimmjax.sim._training import training_volumes as training_volumes
+from bimmjax.sim._training_settings import TrainingSettings as TrainingSettings
 from bimmjax.sim._truth import expected_interface_areas as expected_interface_areas
 from bimmjax.sim._truth import interface_areas as interface_areas
 from bimmjax.sim._wave_volumes import hierarchical_wave as hierarchical_wave
