@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from bimmjax._core.checks import InputError
@@ -27,16 +28,27 @@ _SEVERAL = {
     "--fringes": 2,
     "--centre": 2,
     "--thickness": _ANY,
+    "--solid-fraction": 2,
+    "--slices": _ANY,
+    "--drift": 2,
+    "--brightness": 2,
+    "--levels": 2,
 }
+# How a material is called: a name, or a formula with a density.
+_MATERIAL = re.compile(r"[A-Za-z]+|[A-Za-z0-9.]+@[0-9.]+")
 
 
 def join_numbers(arguments: Sequence[str]) -> list[str]:
     """Join the numbers that follow `--spacing` and its like into one word, `1,0.5,0.5`.
 
+    So are the materials that follow `--materials`.
+
     Examples
     --------
     >>> join_numbers(["fit", "a.tif", "--spacing", "1", "0.5", "0.5", "--phases", "2"])
     ['fit', 'a.tif', '--spacing=1,0.5,0.5', '--phases', '2']
+    >>> join_numbers(["--materials", "epoxy", "Al2O3@3.95", "a.zarr"])
+    ['--materials=epoxy,Al2O3@3.95', 'a.zarr']
     """
     words = list(arguments)
     joined: list[str] = []
@@ -46,11 +58,15 @@ def join_numbers(arguments: Sequence[str]) -> list[str]:
         at += 1
         if word == "--":
             return [*joined, word, *words[at:]]
-        if word not in _SEVERAL:
+        if word == "--materials":
+            most, belongs = _ANY, _is_material
+        elif word in _SEVERAL:
+            most, belongs = _SEVERAL[word], _is_number
+        else:
             joined.append(word)
             continue
         numbers: list[str] = []
-        while at < len(words) and len(numbers) < _SEVERAL[word] and _is_number(words[at]):
+        while at < len(words) and len(numbers) < most and belongs(words[at]):
             numbers.append(words[at])
             at += 1
         # One word with the option's name: a minus sign then makes no option of a number.
@@ -110,6 +126,10 @@ def times_of(text: str | None) -> list[float] | None:
 
 def _is_count(word: str) -> bool:
     return word.isdecimal() and int(word) > 0
+
+
+def _is_material(word: str) -> bool:
+    return _MATERIAL.fullmatch(word) is not None
 
 
 def _is_number(word: str) -> bool:

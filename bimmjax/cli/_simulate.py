@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from bimmjax.cli import _simulate_ct, _simulate_objects, _simulate_structures
+from bimmjax.cli import (
+    _simulate_bse,
+    _simulate_calibrate,
+    _simulate_ct,
+    _simulate_dataset,
+    _simulate_objects,
+    _simulate_structures,
+)
 
 simulate = typer.Typer(name="simulate", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -19,4 +26,10 @@ def _root() -> None:
 
 for _kind, _example in (_simulate_structures.EXAMPLES | _simulate_objects.EXAMPLES).items():
     simulate.command(_kind.__name__, epilog=f"Example: bimmjax simulate {_example}")(_kind)
-simulate.command("ct", epilog=f"Example: {_simulate_ct.EXAMPLE}")(_simulate_ct.ct)
+for _verb, _example in (
+    (_simulate_ct.ct, _simulate_ct.EXAMPLE),
+    (_simulate_bse.bse, _simulate_bse.EXAMPLE),
+    (_simulate_calibrate.calibrate, _simulate_calibrate.EXAMPLE),
+    (_simulate_dataset.dataset, _simulate_dataset.EXAMPLE),
+):
+    simulate.command(_verb.__name__, epilog=f"Example: {_example}")(_verb)

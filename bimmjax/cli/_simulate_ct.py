@@ -13,6 +13,7 @@ import typer
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.cli import _options
+from bimmjax.cli._simulate_output import label_counts, versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
     from bimmjax.volumes import Volume
 
 EXAMPLE = "bimmjax simulate ct wave.zarr --blur 1.2 --noise 0.1 --out scan.zarr"
-_PHASES = 64
 # Grey values of the first and the last phase: room for noise on either side.
 _ENDS = {"float32": (0.0, 1.0), "uint8": (64.0, 192.0), "uint16": (16384.0, 49152.0)}
 _TOP = {"uint8": 255.0, "uint16": 65535.0}
-_PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
 def ct(
@@ -145,7 +144,7 @@ def ct(
     if target.exists() and not overwrite:
         raise InputError(f"out: got {target}, which exists; wants a new name, or --overwrite")
     with progress_bars(quiet) as bars:
-        counts = _counts(labels, lambda done: bars.update("Counting", done, labels.voxels))
+        counts = label_counts(labels, lambda done: bars.update("Counting", done, labels.voxels))
         grey = _intensities(grey, counts.size, _ENDS[dtype])
         noise = _least_step(grey) / 10.0 if noise is None else noise
         scan = scan._replace(noise_std=noise)
@@ -169,28 +168,6 @@ def ct(
         for warning in told["warnings"]:
             typer.echo(f"Warning: {warning}")
         typer.echo(f"Written: {path}")
-
-
-def _counts(labels: Volume, progress: Any) -> np.ndarray:
-    """Voxels of each label."""
-    import numpy as np
-
-    from bimmjax.volumes import stream
-
-    if labels.dtype.kind not in "iu":
-        raise InputError(f"structure: got {labels.name} of {labels.dtype}, wants integer labels")
-    counts, done = np.zeros(_PHASES, np.int64), 0
-    for block in stream(labels, (64, 512, 512), halo=0):
-        low, high = int(block.data.min()), int(block.data.max())
-        if low < 0 or high >= _PHASES:
-            raise InputError(
-                f"structure: got {labels.name} with a label {low if low < 0 else high}, wants "
-                f"labels from 0 to {_PHASES - 1}"
-            )
-        counts += np.bincount(block.data.ravel(), minlength=_PHASES)
-        done += block.data.size
-        progress(done)
-    return counts[: int(np.flatnonzero(counts)[-1]) + 1]
 
 
 def _intensities(given: list[float] | None, phases: int, ends: tuple[float, float]) -> list[float]:
@@ -243,9 +220,7 @@ def _told(
     dtype: str,
     seed: int,
 ) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    from bimmjax import __version__, sim
+    from bimmjax import sim
 
     beside = Path(structure) / "simulate.json"
     origin = json.loads(beside.read_text("utf-8")) if beside.is_file() else None
@@ -272,5 +247,5 @@ def _told(
             "structure": origin,
         },
         "warnings": warnings,
-        "versions": {"bimmjax": __version__} | {name: version(name) for name in _PACKAGES},
+        "versions": versions(),
     }

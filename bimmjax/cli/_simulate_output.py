@@ -14,10 +14,13 @@ from bimmjax.cli._output import writing_to
 
 if TYPE_CHECKING:
     import jax
+    import numpy as np
 
     from bimmjax.sim import Labelled, LabelledVolume
+    from bimmjax.volumes import Volume
 
 Progress = Callable[[int, int], object]
+_PHASES = 64
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
@@ -132,10 +135,6 @@ def _told(
     unit: str,
     shape: tuple[int, int, int],
 ) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    from bimmjax import __version__
-
     pairs = [f"{i}-{j}" for i, j in itertools.combinations(range(len(names)), 2)]
     return {
         "kind": order.kind,
@@ -150,5 +149,36 @@ def _told(
             "interface_areas": dict(zip(pairs, made.interface_areas / voxel, strict=True)),
             "interface_areas_std": dict(zip(pairs, made.interface_areas_std / voxel, strict=True)),
         },
-        "versions": {"bimmjax": __version__} | {name: version(name) for name in _PACKAGES},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of this package and those that numbers may depend on."""
+    from importlib.metadata import version
+
+    from bimmjax import __version__
+
+    return {"bimmjax": __version__} | {name: version(name) for name in _PACKAGES}
+
+
+def label_counts(labels: Volume, progress: Any) -> np.ndarray:
+    """Voxels of each label, up to the highest that occurs."""
+    import numpy as np
+
+    from bimmjax.volumes import stream
+
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"structure: got {labels.name} of {labels.dtype}, wants integer labels")
+    counts, done = np.zeros(_PHASES, np.int64), 0
+    for block in stream(labels, (64, 512, 512), halo=0):
+        low, high = int(block.data.min()), int(block.data.max())
+        if low < 0 or high >= _PHASES:
+            raise InputError(
+                f"structure: got {labels.name} with a label {low if low < 0 else high}, wants "
+                f"labels from 0 to {_PHASES - 1}"
+            )
+        counts += np.bincount(block.data.ravel(), minlength=_PHASES)
+        done += block.data.size
+        progress(done)
+    return counts[: int(np.flatnonzero(counts)[-1]) + 1]
