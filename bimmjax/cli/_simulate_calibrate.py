@@ -86,11 +86,17 @@ def calibrate(
     with writing_to(out):
         target.parent.mkdir(parents=True, exist_ok=True)
     with progress_bars(quiet) as bars:
+
+        def progress(done: int, total: int) -> None:
+            bars.update("Following electrons", done, total, "images")
+            if done >= total:
+                bars.stage("Fitting")
+
         bars.stage("Preparing")
         found = sim.calibrate(
             jax.random.key(seed), energies, used[0], solid=used[1], electrons=electrons,
             scale=scale,
-            progress=lambda done, total: bars.update("Calibrating", done, total, "images"),
+            progress=progress,
         )  # fmt: skip
     told[filling] = {f"{energy:g}": one.model._asdict() for energy, one in found.items()}
     told.setdefault("provenance", {})[filling] = {
