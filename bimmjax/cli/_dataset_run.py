@@ -69,11 +69,11 @@ def _described(settings: TrainingSettings, seed: int) -> dict[str, Any]:
     """Settings as they are written; the same settings give the same text."""
     from bimmjax.cli._simulate_output import versions
     from bimmjax.cli._text import strict_json
-    from bimmjax.sim._calibrated import shine_through_model
+    from bimmjax.sim._calibration import shine_through_model
     from bimmjax.sim._training_settings import levels, sizes
 
     used = [settings.pore, settings.solid]
-    models = settings.models or [shine_through_model(used, e) for e in settings.energies]  # type: ignore[arg-type]
+    models = settings.models or [shine_through_model(used, e) for e in settings.energies]
     told = settings._asdict() | {
         name: given if isinstance(given, str) else given._asdict()
         for name, given in (("solid", settings.solid), ("pore", settings.pore))

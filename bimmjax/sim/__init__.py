@@ -14,8 +14,8 @@ from bimmjax.sim._bse import backscatter_volume as backscatter_volume
 from bimmjax.sim._bse import escape_depth as escape_depth
 from bimmjax.sim._calibrate import Calibration as Calibration
 from bimmjax.sim._calibrate import calibrate as calibrate
-from bimmjax.sim._calibrated import shine_through_model as shine_through_model
 from bimmjax.sim._calibration import calibrated_model as calibrated_model
+from bimmjax.sim._calibration import shine_through_model as shine_through_model
 from bimmjax.sim._ct import Scan as Scan
 from bimmjax.sim._ct import ct_image as ct_image
 from bimmjax.sim._ct_volume import ct_volume as ct_volume

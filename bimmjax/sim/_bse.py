@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jax import Array
 
 from bimmjax._core.checks import InputError, real_number
-from bimmjax.sim._calibrated import shine_through_model
+from bimmjax.sim._calibration import shine_through_model
 from bimmjax.sim._electrons import electron_range
 from bimmjax.sim._materials import Material, known_material
 from bimmjax.sim._montecarlo import checked_labels, voxel_spacing

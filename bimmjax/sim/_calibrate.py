@@ -14,7 +14,7 @@ from jax import Array
 from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.sim import _checks
 from bimmjax.sim._bse import escape_depth
-from bimmjax.sim._calibrated import shine_through_model
+from bimmjax.sim._calibration import shine_through_model
 from bimmjax.sim._materials import Material, known_material
 from bimmjax.sim._montecarlo import monte_carlo
 from bimmjax.sim._scattering import HIGHEST, LEAST

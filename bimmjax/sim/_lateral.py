@@ -63,7 +63,7 @@ def _finer(planes: Array, cell: int, axis: int) -> Array:
     """Linear interpolation between the middles of cells."""
     planes = jnp.moveaxis(planes, axis, -1)
     around = _padded(planes, 1, 1, -1)
-    at = (jnp.arange(cell) + 0.5) / cell - 0.5
+    at = (jnp.arange(cell, dtype=jnp.float32) + 0.5) / cell - 0.5
     fine = (
         planes[..., None] * (1.0 - jnp.abs(at))
         + around[..., :-2, None] * jnp.maximum(-at, 0.0)
@@ -77,7 +77,7 @@ def _convolved(planes: Array, variance: Array, taps: int, axis: int) -> Array:
         side = 0.5 * variance
         weights = [side, 1.0 - 2.0 * side, side]
     else:
-        places = jnp.arange(-taps, taps + 1)
+        places = jnp.arange(-taps, taps + 1, dtype=jnp.float32)
         kernel = jnp.exp(-0.5 * places**2 / jnp.maximum(variance, 1e-6))
         weights = list(kernel / kernel.sum())
     wide = _padded(planes, taps, taps, axis)

@@ -104,8 +104,8 @@ def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> L
         jnp.where(bulk > 0, 0.5 * strength, 0.0),
         jnp.exp(-thickness / jnp.cos(tilt) * inward),
         jnp.exp(-thickness * outward),
-        (model.width * jnp.array([1.0, _WIDER])) ** 2,
-        model.offset * jnp.array([1.0, _WIDER]),
+        (model.width * jnp.array([1.0, _WIDER], jnp.float32)) ** 2,
+        model.offset * jnp.array([1.0, _WIDER], jnp.float32),
         1.0 - jnp.exp(-thickness / model.cone),
         jnp.asarray(model.clump),
         thickness * jnp.tan(tilt),
@@ -204,14 +204,16 @@ def _four_ways(
     low = jnp.floor(off).astype(jnp.int32)
     part = off - low
 
-    def at(y: int | Array, x: int | Array) -> Array:
+    none = jnp.int32(0)
+
+    def at(y: Array, x: Array) -> Array:
         return lax.dynamic_slice(plane, (rims[0] + y, rims[1] + x), shape)
 
     return [
-        (1.0 - part[0]) * at(low[0], 0) + part[0] * at(low[0] + 1, 0),
-        (1.0 - part[0]) * at(-low[0], 0) + part[0] * at(-low[0] - 1, 0),
-        (1.0 - part[1]) * at(0, low[1]) + part[1] * at(0, low[1] + 1),
-        (1.0 - part[1]) * at(0, -low[1]) + part[1] * at(0, -low[1] - 1),
+        (1.0 - part[0]) * at(low[0], none) + part[0] * at(low[0] + 1, none),
+        (1.0 - part[0]) * at(-low[0], none) + part[0] * at(-low[0] - 1, none),
+        (1.0 - part[1]) * at(none, low[1]) + part[1] * at(none, low[1] + 1),
+        (1.0 - part[1]) * at(none, -low[1]) + part[1] * at(none, -low[1] - 1),
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bimmjax import InputError, open_volume, sim
-from bimmjax.sim._calibrated import calibration, shine_through_model
+from bimmjax.sim._calibration import shine_through_model, shipped
 from bimmjax.sim._instrument import per_slice
 from bimmjax.sim._training_settings import sizes
 
@@ -172,7 +172,7 @@ def test_calibrations_are_read_as_the_shipped_one():
     for pore in ("epoxy", "vacuum"):
         used = [sim.known_material("pore", pore), sim.known_material("solid", "gold")]
         wanted = shine_through_model(used, 3.0)
-        assert sim.calibrated_model(calibration(), used, 3.0) == pytest.approx(wanted)
+        assert sim.calibrated_model(shipped(), used, 3.0) == pytest.approx(wanted)
     rows = {"1": dict.fromkeys(sim.ShineThrough._fields, 1.0)}
     rows["4"] = dict.fromkeys(sim.ShineThrough._fields, 4.0)
     found = sim.calibrated_model({"epoxy": rows}, ["epoxy", "gold"], 2.0)
