@@ -21,8 +21,8 @@ FILLINGS = ("epoxy", "vacuum")
 def shine_through_model(materials: Sequence[str | Material], energy: float) -> ShineThrough:
     """The model for some materials at a voltage, by the calibration that comes with the package.
 
-    It was made for gold with epoxy, or with empty pores, at 1, 2 and 4 kV. Where vacuum is among
-    the materials that for empty pores is taken, else that for filled ones.
+    It was made for gold in epoxy at 1, 2 and 4 kV. Where vacuum is among the materials, that for
+    empty pores is taken: preliminary, made at 2 kV and used at all voltages.
 
     Parameters
     ----------
