@@ -7,6 +7,7 @@ back. Planes go on beyond their sides as their mirror images.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -14,20 +15,26 @@ from jax import Array
 _WIDE = 1.5  # cells, at least, of the blur of a coarser grid
 
 
-class Width:
+class Width(NamedTuple):
     """How a Gaussian of about a given width is worked out: static, so that jit sees the loops."""
 
-    def __init__(self, std: float) -> None:
-        """`std` in voxels."""
-        self.cell = 2 ** max(math.floor(math.log2(std / _WIDE)), 0) if std > 0 else 1
-        # Even numbers, so that widths a little different compile nothing anew.
-        self.taps = 1 if std < 0.7 else 2 * math.ceil(1.5 * std / self.cell)
+    cell: int
+    """voxels of a cell of the coarser grid."""
+    taps: int
+    """cells to either side that have a part in it."""
 
-    def __hash__(self) -> int:
-        return hash((self.cell, self.taps))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Width) and (self.cell, self.taps) == (other.cell, other.taps)
+def width_of(std: float) -> Width:
+    """For a standard deviation in voxels."""
+    cell = 2 ** max(math.floor(math.log2(std / _WIDE)), 0) if std > 0 else 1
+    # Even numbers, so that widths a little different compile nothing anew.
+    return Width(cell, 1 if std < 0.7 else 2 * math.ceil(1.5 * std / cell))
+
+
+def mirrored(index: Array, size: int) -> Array:
+    """A whole number anywhere, as a place within an axis and its mirror images."""
+    within = jnp.remainder(index, 2 * size)
+    return jnp.minimum(within, 2 * size - 1 - within)
 
 
 def blurred(planes: Array, variance: Array, y: Width, x: Width) -> Array:

@@ -173,8 +173,3 @@ def _sound(argument: str, given: Material) -> Material:
             f"a density up to {_DENSEST:g} g/cm³; vacuum has neither"
         )
     return given
-
-
-def mean_number(given: Material) -> float:
-    """Atomic number, mean by mass; 0 of vacuum."""
-    return sum(share * number for number, share in given.elements)

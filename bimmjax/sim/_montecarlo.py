@@ -20,6 +20,7 @@ from bimmjax.sim._materials import Material, known_material
 from bimmjax.sim._scattering import HIGHEST, LEAST, LOWEST, scattering_tables
 from bimmjax.sim._transport import Beam, Tally
 from bimmjax.sim._transport_devices import host_threads, on_devices
+from bimmjax.volumes._units import check_spacing
 
 # Lanes per device: state that fits the caches of a core; enough to fill a card.
 _LANES = {"cpu": 8192, "gpu": 2**18, "tpu": 2**18}
@@ -138,7 +139,7 @@ def monte_carlo(
     surface = whole_number("surface", surface, 0, found.shape[0] - 1)
     electrons = whole_number("electrons", electrons, 1, 2**24)
     cap = whole_number("cap", cap, 1, 2**30)
-    spacings = voxel_spacing(spacing)
+    spacings = check_spacing(spacing)
     tables = scattering_tables(used, model, mott, energy=energy)
     if not any(used[label].elements for label in np.unique(found[surface:])):
         raise InputError("materials: got vacuum only, wants something that scatters")
@@ -211,19 +212,6 @@ def checked_labels(name: str, labels: object, materials: int) -> np.ndarray:
             "from 0 on, at most 256"
         )
     return found.astype(np.uint8)
-
-
-def voxel_spacing(spacing: float | Sequence[float]) -> tuple[float, float, float]:
-    """(z, y, x) nm."""
-    wants = "wants nm, one number above 0 and below 1e6, or three"
-    try:
-        given = np.asarray(spacing, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"spacing: got {spacing!r}, {wants}") from None
-    if given.shape not in ((), (3,)) or not np.all((given > 0) & (given < 1e6)):
-        raise InputError(f"spacing: got {spacing!r}, {wants}")
-    z, y, x = np.broadcast_to(given, (3,)).tolist()
-    return z, y, x
 
 
 def _window_table(windows: Sequence[Window]) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array, lax
 
 from bimmjax.sim._electrons import bulk_backscatter, electron_range
-from bimmjax.sim._lateral import Width, blurred
+from bimmjax.sim._lateral import Width, blurred, mirrored, width_of
 from bimmjax.sim._materials import Material
 
 STAGES = 8
@@ -126,7 +126,7 @@ def plan(layer: Layer, spacing: Sequence[float]) -> Plan:
     """For a layer with known numbers; `spacing` (y, x), nm."""
 
     def both(variance: float) -> tuple[Width, Width]:
-        y, x = (Width(math.sqrt(max(variance, 0.0)) / s) for s in spacing)
+        y, x = (width_of(math.sqrt(max(variance, 0.0)) / s) for s in spacing)
         return y, x
 
     def rims(offset: float) -> tuple[int, int]:
@@ -224,8 +224,5 @@ def _shifted(planes: Array, voxels: Array) -> Array:
     low = jnp.floor(at).astype(jnp.int32)
     part = (at - low)[:, None]
 
-    def mirrored(index: Array) -> Array:
-        within = jnp.remainder(index, 2 * size)
-        return jnp.minimum(within, 2 * size - 1 - within)
-
-    return (1.0 - part) * planes[..., mirrored(low), :] + part * planes[..., mirrored(low + 1), :]
+    here, next_ = mirrored(low, size), mirrored(low + 1, size)
+    return (1.0 - part) * planes[..., here, :] + part * planes[..., next_, :]

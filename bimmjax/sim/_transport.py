@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from bimmjax.sim._lateral import mirrored
 from bimmjax.sim._scattering import ANGLES, LOWEST, Tables, coarse_bin, fine_bin
 
 _STEPS = 16  # between two looks at which lanes are free
@@ -143,12 +144,6 @@ def _started(
     )  # fmt: skip
 
 
-def _mirrored(index: Array, size: int) -> Array:
-    """A whole number anywhere, as a place within a volume and its mirror images."""
-    within = jnp.remainder(index, 2 * size)
-    return jnp.minimum(within, 2 * size - 1 - within)
-
-
 def _each(
     function: Callable[[Array, Array], Array], a: Sequence[Array], b: Sequence[Array]
 ) -> tuple[Array, Array, Array]:
@@ -167,7 +162,7 @@ def _moved(
     place, direction = electrons.place, electrons.direction
     index = tuple(jnp.floor(p).astype(jnp.int32) for p in place)
     z, y, x = (
-        _mirrored(i, n) for i, n in zip((index[0] + beam.surface, *index[1:]), shape, strict=True)
+        mirrored(i, n) for i, n in zip((index[0] + beam.surface, *index[1:]), shape, strict=True)
     )
     packed = voxels[(z * shape[1] + y) * shape[2] + x].astype(jnp.int32)
     label, clear = packed & 0xFF, packed >> 8

@@ -16,7 +16,7 @@ from bimmjax.sim import (
 )
 from bimmjax.sim._calibrate import Pair, fit_shine_through
 from bimmjax.sim._electrons import bulk_backscatter, electron_range
-from bimmjax.sim._lateral import Width, blurred
+from bimmjax.sim._lateral import blurred, width_of
 from bimmjax.volumes import open_volume
 
 GOLD = [MATERIALS["epoxy"], MATERIALS["gold"]]
@@ -33,7 +33,7 @@ def test_blur_is_a_gaussian_with_mirrored_sides(std):
     # 43 and 50 are no whole multiples of the cells of a coarser grid.
     plane = np.asarray(jax.random.normal(jax.random.key(1), (2, 43, 50)))
     plane = gaussian_filter(plane, (0, 1.5, 1.5), mode="reflect")
-    widths = Width(std), Width(std)
+    widths = width_of(std), width_of(std)
     got = blurred(jnp.asarray(plane), jnp.full(2, std**2), *widths)
     want = gaussian_filter(plane, (0, std, std), mode="reflect", truncate=6)
     inner = slice(None), slice(4, -8), slice(4, -8)

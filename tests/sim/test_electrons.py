@@ -18,6 +18,7 @@ from bimmjax.sim import (
     monte_carlo,
 )
 from bimmjax.sim import _electrons as electrons
+from bimmjax.sim import _lateral as lateral
 from bimmjax.sim import _scattering as scattering
 from bimmjax.sim import _transport as transport
 from bimmjax.sim._montecarlo import _packed
@@ -203,7 +204,7 @@ def test_electrons_start_anywhere_in_their_pixel_with_exponential_paths():
 
 
 def test_mirror_images():
-    found = transport._mirrored(jnp.arange(-7, 9), 4)
+    found = lateral.mirrored(jnp.arange(-7, 9), 4)
     padded = np.pad(np.arange(4), (7, 5), mode="symmetric")
     np.testing.assert_array_equal(found, padded)
 
