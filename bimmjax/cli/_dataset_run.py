@@ -39,7 +39,7 @@ def write_dataset(
     """
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._output import writing_to
-    from bimmjax.sim._training_settings import checked_settings
+    from bimmjax.sim._training.settings import checked_settings
 
     keep_compiled_code()
     settings = checked_settings(settings)
@@ -69,8 +69,8 @@ def _described(settings: TrainingSettings, seed: int) -> dict[str, Any]:
     """Settings as they are written; the same settings give the same text."""
     from bimmjax.cli._simulate_output import versions
     from bimmjax.cli._text import strict_json
-    from bimmjax.sim._calibration import shine_through_model
-    from bimmjax.sim._training_settings import levels, sizes
+    from bimmjax.sim._shine.calibration import shine_through_model
+    from bimmjax.sim._training.settings import levels, sizes
 
     used = [settings.pore, settings.solid]
     models = settings.models or [shine_through_model(used, e) for e in settings.energies]

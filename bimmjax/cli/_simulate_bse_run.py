@@ -242,7 +242,7 @@ def _recorded(run: BseRun, image: Volume, energy: float, told: _Told) -> Volume:
 
     from bimmjax import sim
     from bimmjax.cli._simulate_followed import key_of
-    from bimmjax.sim._instrument import per_slice
+    from bimmjax.sim._instrument.image import per_slice
 
     black, white = run.levels or sim.detector_levels(run.materials, energy, run.tilt)
     settings = run.instrument._replace(black=black, white=white)

@@ -136,7 +136,7 @@ def dataset(
     )
 
     from bimmjax import sim
-    from bimmjax.sim._training_settings import REGISTERED
+    from bimmjax.sim._training.settings import REGISTERED
 
     used = [sim.known_material(name, m) for name, m in (("pore", pore), ("solid", solid))]
     settings = sim.TrainingSettings(

@@ -166,7 +166,7 @@ def test_folders_of_others_are_left_alone(run: Run, here: Path):
 def test_python_gives_the_same(whole: Path):
     import jax
 
-    from bimmjax.sim._training_settings import REGISTERED
+    from bimmjax.sim._training.settings import REGISTERED
 
     settings = sim.TrainingSettings(
         (16, 24, 24), 2.0, (0.8, 1.0), "wave", (16.0,), "wavelength", (0.2, 0.4),

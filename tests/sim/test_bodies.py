@@ -12,8 +12,8 @@ import pytest
 
 from bimmjax import InputError, sim
 from bimmjax.sim import Structure, gaussian_structure
-from bimmjax.sim._curvature import curvatures
-from bimmjax.sim._object_bodies import _Objects, _two_phases
+from bimmjax.sim._bodies.curvature import curvatures
+from bimmjax.sim._bodies.object_bodies import _Objects, _two_phases
 
 KEY = jax.random.key(0)
 CUBE = (64, 64, 64)

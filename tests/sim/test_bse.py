@@ -14,9 +14,9 @@ from bimmjax.sim import (
     shine_through_model,
     structure_labels,
 )
-from bimmjax.sim._calibrate import Pair, fit_shine_through
-from bimmjax.sim._electrons import bulk_backscatter, electron_range
+from bimmjax.sim._electrons.bulk import bulk_backscatter, electron_range
 from bimmjax.sim._lateral import blurred, width_of
+from bimmjax.sim._shine.calibrate import Pair, fit_shine_through
 from bimmjax.volumes import open_volume
 
 GOLD = [MATERIALS["epoxy"], MATERIALS["gold"]]

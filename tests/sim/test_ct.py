@@ -11,7 +11,6 @@ import pytest
 from scipy.special import ndtr
 
 from bimmjax import InputError, open_volume
-from bimmjax.sim import _ct_volume as tiles
 from bimmjax.sim import (
     block_mean,
     blur,
@@ -25,6 +24,7 @@ from bimmjax.sim import (
     rings,
     structure_labels,
 )
+from bimmjax.sim._ct import volume as tiles
 
 KEY = jax.random.key(0)
 EVERYTHING = (slice(None),) * 3

@@ -17,11 +17,10 @@ from bimmjax.sim import (
     known_material,
     monte_carlo,
 )
-from bimmjax.sim import _electrons as electrons
 from bimmjax.sim import _lateral as lateral
-from bimmjax.sim import _scattering as scattering
-from bimmjax.sim import _transport as transport
-from bimmjax.sim._montecarlo import _packed
+from bimmjax.sim._electrons import bulk as electrons
+from bimmjax.sim._electrons import scattering, transport
+from bimmjax.sim._electrons.montecarlo import _packed
 
 _scattered = jax.jit(transport._scattered)
 _started = jax.jit(transport._started, static_argnames="shape")

@@ -22,7 +22,7 @@ from bimmjax.sim import (
     poisson,
     shift_slices,
 )
-from bimmjax.sim._dose import poisson_quantile
+from bimmjax.sim._instrument.dose import poisson_quantile
 
 KEY = jax.random.key(0)
 

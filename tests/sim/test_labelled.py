@@ -27,10 +27,10 @@ from bimmjax.sim import (
     self_similar,
     structure_labels,
 )
-from bimmjax.sim._labelled import highest
-from bimmjax.sim._lines import stamp_line
-from bimmjax.sim._self_similar import _squares
-from bimmjax.sim._stamps import MARGIN, empty, stamp
+from bimmjax.sim._structures.labelled import highest
+from bimmjax.sim._structures.lines import stamp_line
+from bimmjax.sim._structures.self_similar import _squares
+from bimmjax.sim._structures.stamps import MARGIN, empty, stamp
 
 KEY = jax.random.key(5)
 SHAPE = (64, 60, 56)

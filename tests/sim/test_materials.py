@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bimmjax import InputError
 from bimmjax.sim import MATERIALS, Material, known_material, material
-from bimmjax.sim._materials import _SYMBOLS, _WEIGHTS, atomic_weight
+from bimmjax.sim._electrons.materials import _SYMBOLS, _WEIGHTS, atomic_weight
 
 
 def test_elements_are_in_order():

@@ -6,9 +6,9 @@ import pytest
 
 from bimmjax import InputError
 from bimmjax.sim import MonteCarlo, Window, backscatter_coefficient, monte_carlo
-from bimmjax.sim import _electrons as electrons
-from bimmjax.sim import _montecarlo as montecarlo
-from bimmjax.sim._materials import known_material
+from bimmjax.sim._electrons import bulk as electrons
+from bimmjax.sim._electrons import montecarlo
+from bimmjax.sim._electrons.materials import known_material
 
 # One shape, number of lanes, of materials and of windows: compiled once for most of what follows.
 SHAPE = (8, 2, 2)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from bimmjax import InputError
 from bimmjax.sim import Structure, gaussian_structure, image_of, structure_labels
-from bimmjax.sim._structures import order_statistic
+from bimmjax.sim._structures.structure import order_statistic
 
 SHAPE = (24, 20, 28)
 VOXELS = int(np.prod(SHAPE))

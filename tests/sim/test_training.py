@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bimmjax import InputError, open_volume, sim
-from bimmjax.sim._calibration import shine_through_model, shipped
-from bimmjax.sim._instrument import per_slice
-from bimmjax.sim._training_settings import sizes
+from bimmjax.sim._instrument.image import per_slice
+from bimmjax.sim._shine.calibration import shine_through_model, shipped
+from bimmjax.sim._training.settings import sizes
 
 KEY = jax.random.key(5)
 EVERYTHING = (slice(None),) * 3

@@ -10,13 +10,13 @@ import pytest
 from bimmjax import InputError
 from bimmjax.sim import (
     Structure,
-    _truth,
     expected_interface_areas,
     gaussian_field_area,
     gaussian_structure,
     interface_areas,
 )
-from bimmjax.sim._truth import split_triangles
+from bimmjax.sim._structures import truth
+from bimmjax.sim._structures.truth import split_triangles
 
 
 def grid(n: int, centre: float | None = None) -> Sequence[np.ndarray]:
@@ -65,7 +65,7 @@ def test_slabs_join_without_seams(monkeypatch: pytest.MonkeyPatch):
     body = gaussian_structure(jax.random.key(3), (21, 12, 16), (0.3, 0.3, 0.4), 3.0)
     for periodic in (True, False):
         whole = interface_areas(body, periodic=periodic)
-        monkeypatch.setattr(_truth, "SLAB", 4)
+        monkeypatch.setattr(truth, "SLAB", 4)
         np.testing.assert_allclose(interface_areas(body, periodic=periodic), whole, rtol=1e-6)
         monkeypatch.undo()
 

@@ -12,8 +12,6 @@ import pytest
 from bimmjax import InputError, convert, open_volume
 from bimmjax.sim import (
     Structure,
-    _streamed_cut,
-    _wave_volumes,
     hierarchical_wave,
     hierarchical_wave_volume,
     interface_areas,
@@ -23,6 +21,7 @@ from bimmjax.sim import (
     structure_labels,
     wave_surface_density,
 )
+from bimmjax.sim._structures import streamed_cut, wave_volumes
 from bimmjax.volumes import Volume
 
 EVERYTHING = (slice(None),) * 3
@@ -55,7 +54,7 @@ def test_it_is_written_as_it_is_read(made, tmp_path: Path):
 
 @pytest.mark.numerics
 def test_areas_of_large_volumes_are_told_from_parts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_wave_volumes, "_MEASURED", 2 * 64**3)
+    monkeypatch.setattr(wave_volumes, "_MEASURED", 2 * 64**3)
     key = jax.random.key(2)
     parts = levelled_wave_volume(key, (65, 193, 193), 0.4, 16.0, periodic=True)
     error = parts.interface_areas_std[0]
@@ -90,7 +89,7 @@ def test_the_cut_is_exact_whatever_the_coarser_lattices_told(
     ties: bool, monkeypatch: pytest.MonkeyPatch
 ):
     # So few values at once that several lattices are needed, and a wrong bracket is widened.
-    monkeypatch.setattr(_streamed_cut, "_FEW", 64)
+    monkeypatch.setattr(streamed_cut, "_FEW", 64)
     values = np.random.default_rng(0).normal(size=(40, 44, 48)).astype(np.float32)
     values += np.linspace(0.0, 3.0, 48, dtype=np.float32)  # lattices see less of the far end
     if ties:
@@ -101,7 +100,7 @@ def test_the_cut_is_exact_whatever_the_coarser_lattices_told(
         return Volume(part.shape, part.dtype, lambda z, y, x: part[z, y, x], chunks=(16, 16, 16))
 
     for count in (1, 777, 40_000, values.size - 1):
-        level, spared = _streamed_cut.cut(sampled, count)
+        level, spared = streamed_cut.cut(sampled, count)
         taken = values.ravel() >= level
         assert (values.ravel()[spared] == level).all()
         taken[spared] = False

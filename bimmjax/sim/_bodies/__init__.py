@@ -1,0 +1,1 @@
+"""Sharp bodies whose fractions, areas and curvatures are known."""

@@ -1,0 +1,1 @@
+"""Images as X-ray tomography makes them."""

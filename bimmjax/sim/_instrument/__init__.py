@@ -1,0 +1,1 @@
+"""What the microscope adds: dose, edges, drift, curtains, slices."""

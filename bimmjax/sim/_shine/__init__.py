@@ -1,0 +1,1 @@
+"""Images of backscattered electrons by a model of what shines through, and its numbers."""

@@ -1,0 +1,217 @@
+"""The numbers of the shine-through model, found from Monte Carlo images of random structures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bimmjax._core.checks import InputError, real_number, whole_number
+from bimmjax.sim import _checks
+from bimmjax.sim._electrons.materials import Material, known_material
+from bimmjax.sim._electrons.montecarlo import monte_carlo
+from bimmjax.sim._electrons.scattering import HIGHEST, LEAST
+from bimmjax.sim._shine.calibration import shine_through_model
+from bimmjax.sim._shine.images import escape_depth
+from bimmjax.sim._shine.model import (
+    STAGES,
+    ShineThrough,
+    layer,
+    material_table,
+    plan,
+    shine_through,
+)
+from bimmjax.sim._structures.structure import structure_labels
+from bimmjax.sim._structures.wave_volumes import hierarchical_wave
+from bimmjax.sim._structures.waves import levelled_wave
+
+_DEEP = 480.0  # nm
+_FACE = 64  # voxels
+
+
+class _Recipe(NamedTuple):
+    spacing: float  # nm
+    wavelengths: tuple[float, ...]  # voxels, of one wave or of two levels
+    solid: float
+
+
+# Coarse and fine, sparse and dense, of one level and of two.
+_RECIPES = (
+    _Recipe(5.0, (12.0,), 0.30),
+    _Recipe(5.0, (24.0,), 0.20),
+    _Recipe(5.0, (36.0, 6.0), 0.124),
+    _Recipe(2.5, (16.0,), 0.50),
+    _Recipe(2.5, (60.0, 12.0), 0.36),
+    _Recipe(2.5, (64.0, 10.0), 0.25),
+)
+
+
+class Calibration(NamedTuple):
+    """Of one voltage."""
+
+    model: ShineThrough
+    misfit: float
+    """Root mean square of model less Monte Carlo over the range of grey values (2nd to 98th
+    percentile) of each image, counting noise included."""
+    noise: float
+    """The counting noise alone."""
+
+
+def calibrate(
+    key: Array,
+    energies: Sequence[float],
+    pore: str | Material = "epoxy",
+    *,
+    solid: str | Material = "gold",
+    electrons: int = 600,
+    scale: float = 1.0,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[float, Calibration]:
+    """Fit the model of shine-through to Monte Carlo images of six random structures.
+
+    Parameters
+    ----------
+    key : random key, of structures and electrons.
+    energies : keV, 0.5 to 30.
+    pore, solid : names or `Material`; the pore may be "vacuum".
+    electrons : per pixel; six images of 64 x 64 pixels for each energy.
+    scale : all lengths of the structures, which at 1 have voxels of 2.5 and 5 nm and ligaments of
+        15 to 110 nm, times this: more where electrons go further.
+    progress : called as `progress(images done, images in all)`.
+
+    Returns
+    -------
+    dict of Calibration, by energy.
+
+    Raises
+    ------
+    InputError
+        Unknown materials, energies out of range.
+    """
+    key = _checks.random_key("key", key)
+    materials = [known_material("pore", pore), known_material("solid", solid)]
+    if not materials[1].elements:
+        raise InputError("solid: got vacuum, wants something that scatters")
+    wanted = [real_number("energies", energy, LEAST, HIGHEST) for energy in energies]
+    whole_number("electrons", electrons, 1, 2**24)
+    real_number("scale", scale, 0.01, 100.0)
+    pairs: dict[float, list[Pair]] = {energy: [] for energy in wanted}
+    done, total = 0, len(_RECIPES) * len(wanted)
+    for at, recipe in enumerate(_RECIPES):
+        own = jax.random.fold_in(key, at)
+        labels = _structure(own, recipe)
+        spacing = recipe.spacing * scale
+        for energy in wanted:
+            seen = monte_carlo(
+                jax.random.fold_in(own, 1), labels, materials, energy,
+                spacing=spacing, electrons=electrons,
+            )  # fmt: skip
+            pairs[energy].append(Pair(labels, spacing, seen.images[0]))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return {
+        energy: fit_shine_through(pairs[energy], materials, energy, electrons) for energy in wanted
+    }
+
+
+def _structure(key: Array, recipe: _Recipe) -> np.ndarray:
+    shape = (round(_DEEP / recipe.spacing), _FACE, _FACE)
+    if len(recipe.wavelengths) == 1:
+        body = levelled_wave(key, shape, recipe.solid, recipe.wavelengths[0])
+        return np.asarray(structure_labels(body))
+    return np.asarray(hierarchical_wave(key, shape, recipe.solid, recipe.wavelengths).labels)
+
+
+class Pair(NamedTuple):
+    """A structure and the Monte Carlo image of its first slice."""
+
+    labels: np.ndarray
+    spacing: float
+    image: np.ndarray
+
+
+def fit_shine_through(
+    pairs: Sequence[Pair],
+    materials: Sequence[Material],
+    energy: float,
+    electrons: int,
+    start: ShineThrough | None = None,
+    rounds: int = 12,
+) -> Calibration:
+    """The model that is nearest to all images, each over its own range of grey values."""
+    from scipy.optimize import least_squares
+
+    table = jnp.asarray(material_table(materials, energy, 0.0))
+    deepest = np.inf
+    if all(m.elements for m in materials):
+        deepest = 4.0 * escape_depth(materials, energy)
+    parts = [_prepared(pair, table, deepest) for pair in pairs]
+    ranges = [float(np.ptp(np.percentile(pair.image, (2, 98)))) for pair in pairs]
+
+    def residuals(logs: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [
+                (np.asarray(part(logs)) - pair.image).ravel() / range_
+                for part, pair, range_ in zip(parts, pairs, ranges, strict=True)
+            ]
+        ).astype(np.float64)
+
+    def slopes(logs: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [
+                np.asarray(part(logs, slopes=True)).reshape(-1, logs.size) / range_
+                for part, range_ in zip(parts, ranges, strict=True)
+            ]
+        ).astype(np.float64)
+
+    first = np.log(shine_through_model(materials, energy) if start is None else start)
+    # SciPy's own types know names of methods only.
+    jacobian: Any = slopes
+    found = least_squares(
+        residuals,
+        first,
+        jac=jacobian,
+        bounds=(first - 3.0, first + 3.0),
+        x_scale=0.3,
+        max_nfev=rounds,
+    )
+    counted = [
+        np.mean(pair.image * (1.0 - pair.image)) / electrons / range_**2
+        for pair, range_ in zip(pairs, ranges, strict=True)
+    ]
+    return Calibration(
+        ShineThrough(*np.exp(found.x).tolist()),
+        float(np.sqrt(np.mean(found.fun**2))),
+        float(np.sqrt(np.mean(counted))),
+    )
+
+
+def _prepared(pair: Pair, table: Array, deepest: float) -> Callable[..., Array]:
+    """The image of the first slice as a function of the logarithms of the model's numbers."""
+    slices = int(min(len(pair.labels), max(np.ceil(deepest / pair.spacing), 1)))
+    labels = jnp.asarray(pair.labels[:slices])
+    spacing = jnp.full(2, pair.spacing, jnp.float32)
+    below = jnp.zeros((STAGES, *labels.shape[1:]), jnp.float32)
+
+    def layer_of(logs: Array) -> Any:
+        model = ShineThrough(*jnp.exp(logs))
+        return layer(model, table, jnp.float32(pair.spacing), jnp.float32(0.0))
+
+    @functools.partial(jax.jit, static_argnames=("loops", "slopes"))
+    def image(logs: Array, loops: Any, slopes: bool) -> Array:
+        def top(logs: Array) -> Array:
+            return shine_through(labels, below, layer_of(logs), spacing, loops)[0][0]
+
+        return jax.jacfwd(top)(logs) if slopes else top(logs)
+
+    def call(logs: np.ndarray, slopes: bool = False) -> Array:
+        own = jnp.asarray(logs, jnp.float32)
+        return image(own, plan(layer_of(own), (pair.spacing, pair.spacing)), slopes)
+
+    return call

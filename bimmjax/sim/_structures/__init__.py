@@ -1,0 +1,1 @@
+"""Random structures, and the truth that can be known of them."""
