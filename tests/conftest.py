@@ -20,11 +20,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# Tests of numbers rather than of files and commands, by the first word of a folder or file name
-# (`tests/models/...`, `tests/test_models_gmm.py`); any other test asks for it by its marker.
-NUMERICS = frozenset(
-    {"core", "gmm", "pvmm", "bimm1d", "bimm2d", "models", "fitting", "properties", "sim"}
-)
+# Folders with tests of numbers rather than of files and commands; any other test, or file of tests,
+# asks for it by the marker.
+NUMERICS = frozenset({"core", "models", "fitting", "properties"})
 
 
 def pytest_configure() -> None:
@@ -39,8 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not item.path.is_relative_to(ROOT / "tests"):
             continue
-        first = item.path.relative_to(ROOT / "tests").parts[0]
-        if first.removeprefix("test_").removesuffix(".py").split("_")[0] in NUMERICS:
+        if item.path.relative_to(ROOT / "tests").parts[0] in NUMERICS:
             item.add_marker(pytest.mark.numerics)
 
 

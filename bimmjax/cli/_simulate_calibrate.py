@@ -88,9 +88,7 @@ def calibrate(
     with progress_bars(quiet) as bars:
 
         def progress(done: int, total: int) -> None:
-            bars.update("Following electrons", done, total, "images")
-            if done >= total:
-                bars.stage("Fitting")
+            bars.update("Following electrons, then fitting", done, total)
 
         bars.stage("Preparing")
         found = sim.calibrate(

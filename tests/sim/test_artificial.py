@@ -10,6 +10,8 @@ import pytest
 from bimmjax import InputError
 from bimmjax.sim import artificial_volume, expected_interface_areas
 
+pytestmark = pytest.mark.numerics
+
 SMALL: dict[str, Any] = {"shape": (32, 32, 32), "feature_length": 4.0, "blur_std": 1.5}
 
 

@@ -15,6 +15,8 @@ from bimmjax.sim import Structure, gaussian_structure
 from bimmjax.sim._bodies.curvature import curvatures
 from bimmjax.sim._bodies.object_bodies import _Objects, _two_phases
 
+pytestmark = pytest.mark.numerics
+
 KEY = jax.random.key(0)
 CUBE = (64, 64, 64)
 

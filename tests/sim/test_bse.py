@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 from bimmjax._core.checks import InputError
 from bimmjax.sim import (
     MATERIALS,
+    ShineThrough,
     backscatter_images,
     backscatter_volume,
     levelled_wave,
@@ -39,6 +40,20 @@ def test_blur_is_a_gaussian_with_mirrored_sides(std):
     inner = slice(None), slice(4, -8), slice(4, -8)
     assert np.abs(got - want)[inner].max() < 0.03 * np.abs(plane).max()
     assert np.abs(got - want).max() < 0.1 * np.abs(plane).max()
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("spacing", [0.4, 2.0])
+def test_the_beam_widens_on_its_way_to_an_edge(spacing):
+    # Ways out go straight up, and nothing but the edge scatters.
+    model = ShineThrough(0.2, 1.5, 1.0, 1.0, 1e-3, 1e-3, 1.0, 1e9, 0.5)
+    labels = np.zeros((30, 4, 200), np.uint8)
+    labels[10, :, :100] = 1
+    images = backscatter_images(labels, ["vacuum", "gold"], 2.0, spacing=spacing, model=model)
+    rise = -np.diff(np.asarray(images[:, 2], np.float64), axis=1)
+    at = np.arange(rise.shape[1]) - 99
+    variance = (rise * at**2).sum(1)[:10] / rise.sum(1)[:10]
+    assert np.allclose(-np.diff(variance), model.spread * spacing / spacing**2, rtol=0.02)
 
 
 @pytest.mark.numerics
@@ -131,7 +146,7 @@ def test_a_calibration_finds_the_model_that_made_the_image():
     made = backscatter_images(np.repeat(labels, 4, 0), GOLD, 1.0, spacing=5.0, model=true)
     pair = Pair(np.repeat(labels, 4, 0), 5.0, np.asarray(made[0]))
     start = true._replace(depth=1.2 * true.depth, emission=0.9 * true.emission)
-    found = fit_shine_through([pair], GOLD, 1.0, 1000, start, rounds=4)
+    found = fit_shine_through([pair], GOLD, 1.0, 1000, [start], rounds=4)
     far_off = np.asarray(backscatter_images(pair.labels, GOLD, 1.0, spacing=5.0, model=start)[0])
     before = np.sqrt(np.mean((far_off - pair.image) ** 2)) / np.ptp(pair.image)
     assert found.misfit < 0.2 * before

@@ -73,6 +73,7 @@ def test_cupping_darkens_towards_a_given_axis():
     np.testing.assert_allclose(cup(image + 4.0, 0.5, air=4.0), cup(image, 0.5) + 4.0, atol=1e-5)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("centre", [None, (12.3, 40.8)])
 def test_rings_are_round_and_keep_the_mean(centre: tuple[float, float] | None):
     size = (61, 81)
@@ -126,6 +127,7 @@ def test_fringes_without_refraction_or_distance():
     assert np.abs(np.asarray(fringes(image, 1.0, 0.0)) - image).max() > 0.05
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("edges", ["mirror", "wrap"])
 @pytest.mark.parametrize("length", [0.0, 1.2])
 def test_noise_of_a_scan(edges: str, length: float):
@@ -155,6 +157,7 @@ def test_white_noise_is_normal():
     assert abs(np.corrcoef(np.ravel(noise), np.ravel(other))[0, 1]) < 0.02
 
 
+@pytest.mark.numerics
 def test_a_scan_is_the_sum_of_its_parts():
     body = gaussian_structure(KEY, (24, 24, 24), (0.4, 0.6), 3.0)
     periodic = ct_image(KEY, body, (0.0, 1.0), blur_std=1.5, noise_std=0.0, edges="wrap")

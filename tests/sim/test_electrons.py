@@ -22,6 +22,8 @@ from bimmjax.sim._electrons import bulk as electrons
 from bimmjax.sim._electrons import scattering, transport
 from bimmjax.sim._electrons.montecarlo import _packed
 
+pytestmark = pytest.mark.numerics
+
 _scattered = jax.jit(transport._scattered)
 _started = jax.jit(transport._started, static_argnames="shape")
 GOLD, EPOXY = MATERIALS["gold"], MATERIALS["epoxy"]

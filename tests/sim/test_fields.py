@@ -11,6 +11,8 @@ import pytest
 from bimmjax import InputError
 from bimmjax.sim import gaussian_field, gaussian_field_area
 
+pytestmark = pytest.mark.numerics
+
 
 def mean_over_keys(
     shape: tuple[int, int, int], length: float, lags: Sequence[int], keys: int = 16

@@ -11,6 +11,8 @@ from scipy import ndimage
 from bimmjax import InputError
 from bimmjax.sim import add_noise, blur, noise_correlation, to_integers
 
+pytestmark = pytest.mark.numerics
+
 
 @pytest.mark.parametrize("std", [0.5, 1.0, 3.0])
 def test_blur_is_scipy_s_periodic_filter(std: float):

@@ -89,6 +89,7 @@ def test_edges_are_blurred_and_the_rest_is_not():
     np.testing.assert_allclose(blur_edges(image, 0.0), image, atol=1e-6)
 
 
+@pytest.mark.numerics
 def test_shifts_by_whole_and_by_parts_of_pixels():
     image = np.random.default_rng(1).random((3, 12, 15)).astype(np.float32)
     moved = shift_slices(image, [[0.0, 0.0], [3.0, -2.0], [-1.0, 100.0]])
@@ -130,6 +131,7 @@ def test_brightness_of_slices(length: float):
         assert np.corrcoef(logs[lag:], logs[:-lag])[0, 1] == pytest.approx(wanted, abs=0.08)
 
 
+@pytest.mark.numerics
 def test_curtains_run_along_y_and_fade():
     image = np.ones((60, 8, 800), np.float32)
     striped, patterns = curtains(
@@ -159,6 +161,7 @@ def test_blocks_of_a_stack_fit_together():
         np.testing.assert_array_equal(parts, getattr(whole, name), err_msg=name)
 
 
+@pytest.mark.numerics
 def test_the_instrument_tells_what_it_did():
     stack = np.full((40, 16, 300), 0.25, np.float32)
     quiet = Instrument(gaussian_variance=0.0, current_pa=1e5, white=0.5)

@@ -55,6 +55,7 @@ def test_highest_takes_as_many_as_asked_for_among_equals(values: np.ndarray, cou
     assert values[taken].min() == level >= values[~taken].max()
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("kind", MAKERS)
 def test_fractions_are_met_to_the_voxel_and_seeds_tell(kind: str):
     make = MAKERS[kind]

@@ -108,6 +108,7 @@ def test_voxels_against_small_steps(tilt: float):
     assert seen.truncated == 0
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize(
     ("name", "z", "energy", "most", "electrons"),
     [
@@ -192,6 +193,7 @@ def test_electrons_of_a_cap_are_counted():
     assert seen.backscattered < _bulk("gold", 2.0).backscattered
 
 
+@pytest.mark.numerics
 def test_vacuum_above_gold():
     even = np.zeros(SHAPE, np.uint8)
     even[5:] = 1

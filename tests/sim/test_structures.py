@@ -14,6 +14,8 @@ from bimmjax import InputError
 from bimmjax.sim import Structure, gaussian_structure, image_of, structure_labels
 from bimmjax.sim._structures.structure import order_statistic
 
+pytestmark = pytest.mark.numerics
+
 SHAPE = (24, 20, 28)
 VOXELS = int(np.prod(SHAPE))
 

@@ -18,6 +18,8 @@ from bimmjax.sim import (
 from bimmjax.sim._structures import truth
 from bimmjax.sim._structures.truth import split_triangles
 
+pytestmark = pytest.mark.numerics
+
 
 def grid(n: int, centre: float | None = None) -> Sequence[np.ndarray]:
     x = np.arange(n) - ((n - 1) / 2 if centre is None else centre)

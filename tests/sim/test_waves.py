@@ -19,6 +19,8 @@ from bimmjax.sim import (
 
 pytestmark = pytest.mark.numerics
 
+pytestmark = pytest.mark.numerics
+
 
 def plain(waves, shape, start=(0, 0, 0)):
     z, y, x = np.meshgrid(

@@ -4,7 +4,7 @@ What the beam sees at one slice is what it would see at the next one, weakened o
 the way out, and what the slice itself scatters back. So one scan from the bottom up gives the image
 of every slice. Ways out are oblique, to four sides: beside a wall those to one side are barred and
 the others free. They also lead further off the longer they are: after some height they pass from
-near to far.
+near to far. The beam widens on its way in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bimmjax.sim._lateral import Width, blurred, mirrored, width_of
 STAGES = 8
 """Planes of a state: ways out to four sides, young and old."""
 # How much further off and wider old ways out are, at all voltages and in all materials.
-_WIDER = 3.0
+_WIDER = 5.0
 
 
 class ShineThrough(NamedTuple):
@@ -49,6 +49,8 @@ class ShineThrough(NamedTuple):
     way of more of them than the same amount in lumps."""
     cone: float
     """nm of height over which ways out pass to the wider stage."""
+    spread: float
+    """nm, variance (nm²) that the beam gains on each nm of its way."""
 
 
 class Layer(NamedTuple):
@@ -68,6 +70,8 @@ class Layer(NamedTuple):
     """() share that passes to the wider stage."""
     clump: Array
     """() power."""
+    spread: Array
+    """() nm², variance."""
     shift: Array
     """() nm along y that a tilted beam moves on."""
 
@@ -108,6 +112,7 @@ def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> L
         model.offset * jnp.array([1.0, _WIDER], jnp.float32),
         1.0 - jnp.exp(-thickness / model.cone),
         jnp.asarray(model.clump),
+        thickness / jnp.cos(tilt) * model.spread,
         thickness * jnp.tan(tilt),
     )
 
@@ -117,6 +122,7 @@ class Plan(NamedTuple):
 
     near: tuple[Width, Width]
     far: tuple[Width, Width]
+    beam: tuple[Width, Width]
     rims: tuple[tuple[int, int], tuple[int, int]]
     """voxels that ways out lead to the side, near and far, at most."""
     tilted: bool
@@ -138,6 +144,7 @@ def plan(layer: Layer, spacing: Sequence[float]) -> Plan:
     return Plan(
         both(near),
         both(far - near),
+        both(float(layer.spread)),
         (rims(float(layer.offsets[0])), rims(float(layer.offsets[1]))),
         float(layer.shift) != 0.0,
     )
@@ -161,6 +168,7 @@ def shine_through(
         label, near, far = slice_
         if plan.tilted:
             state = [_shifted(plane, layer.shift / spacing[0]) for plane in state]
+        state = [blurred(plane, layer.spread / spacing**2, *plan.beam) for plane in state]
         passed, enters = layer.passed[label], inward[label]
         strength = 0.25 * layer.strength[label]
         nearby = _four_ways(near, layer.offsets[0] / spacing, plan.rims[0], label.shape)
