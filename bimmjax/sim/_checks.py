@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -121,3 +122,22 @@ def length_or_inf(name: str, value: object) -> None:
     """Refuse what is not a number above 0; infinite ones are fine."""
     if not isinstance(value, Tracer) and not (isinstance(value, float) and value == math.inf):
         number(name, value, open_low=True)
+
+
+def material_labels(name: str, labels: object, materials: int) -> Any:
+    """(z, y, x) uint8, every one of them below `materials`; traced ones are taken as they are."""
+    found = labels if isinstance(labels, Tracer) else np.asarray(labels)
+    if found.ndim != 3 or not 0 < found.size < 2**31:
+        raise InputError(
+            f"{name}: got an array of shape {found.shape}, wants (z, y, x), fewer than 2^31 voxels"
+        )
+    if found.dtype.kind not in "iub":
+        raise InputError(f"{name}: got {found.dtype}, wants whole numbers, one per material")
+    if not isinstance(found, Tracer):
+        low, high = int(found.min()), int(found.max())
+        if low < 0 or high >= min(materials, 256):
+            raise InputError(
+                f"materials: got {materials} for labels {low} to {high}, wants one for each label "
+                "from 0 on, at most 256"
+            )
+    return found.astype(np.uint8)

@@ -119,6 +119,17 @@ def test_a_lazy_volume_is_the_same_bit_by_bit_in_any_box(shape):
     assert np.array_equal(box, lazy.read(everything, everything, everything)[5:33, 3:9, 2:20])
 
 
+def test_labels_may_be_traced():
+    labels = wave((20, 16, 16))
+
+    def images(labels):
+        return backscatter_images(labels, GOLD, 1.0, spacing=5.0)
+
+    both = np.stack([labels, labels[:, ::-1]])
+    each = np.stack([images(one) for one in both])
+    assert np.allclose(jax.jit(jax.vmap(images))(both), each, atol=1e-6)
+
+
 def test_a_lazy_volume_takes_its_spacing_from_the_source():
     labels = wave((40, 16, 16))
     told = open_volume(labels, spacing=0.005, unit="um")

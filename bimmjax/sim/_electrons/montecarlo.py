@@ -132,7 +132,7 @@ def monte_carlo(
     Source: FIB thesis, §2.2.2; Browning et al. (1994), Joy and Luo (1989); Joy (1995).
     """
     key = _checks.random_key("key", key)
-    found = checked_labels("labels", labels, len(materials))
+    found = _checks.material_labels("labels", np.asarray(labels), len(materials))
     used = [known_material("materials", m) for m in materials]
     energy = real_number("energy", energy, LEAST, HIGHEST)
     tilt = real_number("tilt", tilt, 0.0, 52.0)
@@ -194,24 +194,6 @@ def monte_carlo(
         float(tally.energy_lost),
         float(tally.steps),
     )
-
-
-def checked_labels(name: str, labels: object, materials: int) -> np.ndarray:
-    """(z, y, x) uint8, every one of them below `materials`."""
-    found = np.asarray(labels)
-    if found.ndim != 3 or not 0 < found.size < 2**31:
-        raise InputError(
-            f"{name}: got an array of shape {found.shape}, wants (z, y, x), fewer than 2^31 voxels"
-        )
-    if found.dtype.kind not in "iub":
-        raise InputError(f"{name}: got {found.dtype}, wants whole numbers, one per material")
-    low, high = int(found.min()), int(found.max())
-    if low < 0 or high >= min(materials, 256):
-        raise InputError(
-            f"materials: got {materials} for labels {low} to {high}, wants one for each label "
-            "from 0 on, at most 256"
-        )
-    return found.astype(np.uint8)
 
 
 def _window_table(windows: Sequence[Window]) -> np.ndarray:

@@ -7,15 +7,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from threading import Lock
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
 
 from bimmjax._core.checks import InputError, real_number
+from bimmjax.sim import _checks
 from bimmjax.sim._electrons.bulk import electron_range
 from bimmjax.sim._electrons.materials import Material, known_material
-from bimmjax.sim._electrons.montecarlo import checked_labels
 from bimmjax.sim._electrons.scattering import HIGHEST, LEAST
 from bimmjax.sim._shine.calibration import shine_through_model
 from bimmjax.sim._shine.model import (
@@ -65,7 +66,8 @@ def backscatter_images(
 
     Parameters
     ----------
-    labels : (z, y, x) whole numbers 0 ... M - 1; z is depth.
+    labels : (z, y, x) whole numbers 0 ... M - 1; z is depth. May be traced: it works inside `jit`
+        and `vmap`, where values are not checked.
     materials : of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`; empty pores
         are "vacuum".
     energy : of the beam, keV, 0.5 to 30.
@@ -100,7 +102,7 @@ def backscatter_images(
     Source: compositing of slices as in FIB thesis §2.2.2 is replaced by a model of our own; see
     docs/simulation.md.
     """
-    found = checked_labels("labels", labels, len(materials))
+    found = _checks.material_labels("labels", labels, len(materials))
     stack = _Stack(materials, energy, spacing, tilt, model)
     stack.warn(found.shape[0])
     bottom = stack.bottom(lambda z: found[z], found.shape)
@@ -174,11 +176,13 @@ class _Stack:
         self.spacing = check_spacing(spacing)
         model = shine_through_model(self.used, self.energy) if model is None else model
         table = material_table(self.used, self.energy, self.tilt)
-        self.layer = layer(
-            ShineThrough(*(jnp.float32(value) for value in model)), jnp.asarray(table),
-            jnp.float32(self.spacing[0]), jnp.float32(math.radians(self.tilt)),
-        )  # fmt: skip
-        self.plan = plan(self.layer, self.spacing[1:])
+        # Numbers also where labels are traced: they shape the loops.
+        with jax.ensure_compile_time_eval():
+            self.layer = layer(
+                ShineThrough(*(jnp.float32(value) for value in model)), jnp.asarray(table),
+                jnp.float32(self.spacing[0]), jnp.float32(math.radians(self.tilt)),
+            )  # fmt: skip
+            self.plan = plan(self.layer, self.spacing[1:])
 
     def warn(self, slices: int) -> None:
         wanted = escape_depth(self.used, self.energy)
@@ -241,7 +245,7 @@ class _Slabs:
         return self._read(slice(at * self.depth, min((at + 1) * self.depth, self.volume.shape[0])))
 
     def _read(self, z: slice) -> np.ndarray:
-        return checked_labels(
+        return _checks.material_labels(
             "labels", self.volume.read(z, slice(None), slice(None)), self.materials
         )
 
