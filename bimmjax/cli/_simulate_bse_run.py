@@ -80,7 +80,7 @@ def image_and_tell(run: BseRun) -> None:
     ):
         counts = label_counts(labels, lambda done: bars.update("Counting", done, labels.voxels))
         _check_labels(labels, counts, run.materials)
-        _check_depth(run, labels, voxel, places, told)
+        _check_depth(run, labels, voxel, places, counts, told)
         seen = _cut(labels, places)
         for number, (energy, name) in enumerate(zip(run.energies, names, strict=True)):
             stage = f"Imaging at {energy:g} kV"
@@ -188,20 +188,24 @@ def _check_labels(labels: Volume, counts: np.ndarray, materials: Sequence[Materi
 
 
 def _check_depth(
-    run: BseRun, labels: Volume, voxel: list[float], places: list[int], told: _Told
-) -> None:
+    run: BseRun, labels: Volume, voxel: list[float], places: list[int], counts: np.ndarray,
+    told: _Told,
+) -> None:  # fmt: skip
     from bimmjax.sim import escape_depth
 
+    scatters = [bool(material.elements) for material in run.materials]
+    share = max(float(counts[scatters[: counts.size]].sum() / counts.sum()), 0.01)
     for energy in run.energies:
-        depth = escape_depth(run.materials, energy)
+        # Through empty pores one sees that deep into the solid alone.
+        depth = escape_depth(run.materials, energy) / share
         short = sum((labels.shape[0] - z) * voxel[0] < depth for z in places)
         told.images[name_of(energy)] = {
             "energy": energy, "escape_depth": depth, "slices_too_near_the_bottom": short,
         }  # fmt: skip
         if short == len(places):
             told.warn(
-                f"{labels.name} is {(labels.shape[0] - places[0]) * voxel[0]:.4g} nm deep below "
-                f"its first image, and at {energy:g} kV electrons come back from {depth:.4g} nm: "
+                f"{labels.name} is {(labels.shape[0] - places[0]) * voxel[0]:.4g} nm deep from "
+                f"its first image on, and at {energy:g} kV electrons come back from {depth:.4g} nm: "
                 "what lies deeper is made up as the mirror image"
             )
 

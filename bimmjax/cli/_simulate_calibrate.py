@@ -123,7 +123,9 @@ def _earlier(target: Path, filling: str, overwrite: bool) -> dict[str, Any]:
     if not target.exists():
         return {}
     told = read_calibration(str(target))
-    if not any(name in told for name in _FILLINGS):
+    if not any(name in told for name in _FILLINGS) or not isinstance(
+        told.get("provenance", {}), dict
+    ):
         raise InputError(f"out: got {target}, which exists and is no calibration; wants a new name")
     if filling in told and not overwrite:
         raise InputError(

@@ -127,10 +127,8 @@ def length_or_inf(name: str, value: object) -> None:
 def material_labels(name: str, labels: object, materials: int) -> Any:
     """(z, y, x) uint8, every one of them below `materials`; traced ones are taken as they are."""
     found = labels if isinstance(labels, Tracer) else np.asarray(labels)
-    if found.ndim != 3 or not 0 < found.size < 2**31:
-        raise InputError(
-            f"{name}: got an array of shape {found.shape}, wants (z, y, x), fewer than 2^31 voxels"
-        )
+    if found.ndim != 3 or found.size == 0:
+        raise InputError(f"{name}: got an array of shape {found.shape}, wants (z, y, x)")
     if found.dtype.kind not in "iub":
         raise InputError(f"{name}: got {found.dtype}, wants whole numbers, one per material")
     if not isinstance(found, Tracer):

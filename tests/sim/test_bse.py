@@ -18,7 +18,7 @@ from bimmjax.sim import (
 from bimmjax.sim._electrons.bulk import bulk_backscatter, electron_range
 from bimmjax.sim._lateral import blurred, width_of
 from bimmjax.sim._shine.calibrate import Pair, fit_shine_through
-from bimmjax.volumes import open_volume
+from bimmjax.volumes import Volume, open_volume
 
 GOLD = [MATERIALS["epoxy"], MATERIALS["gold"]]
 
@@ -43,6 +43,7 @@ def test_blur_is_a_gaussian_with_mirrored_sides(std):
 
 
 @pytest.mark.numerics
+@pytest.mark.filterwarnings("ignore:labels. got 30 slices")
 @pytest.mark.parametrize("spacing", [0.4, 2.0])
 def test_the_beam_widens_on_its_way_to_an_edge(spacing):
     # Ways out go straight up, and nothing but the edge scatters.
@@ -119,6 +120,61 @@ def test_a_lazy_volume_is_the_same_bit_by_bit_in_any_box(shape):
     assert np.array_equal(box, lazy.read(everything, everything, everything)[5:33, 3:9, 2:20])
 
 
+@pytest.mark.numerics
+def test_materials_that_are_nowhere_change_nothing():
+    labels = wave((60, 16, 16))
+    two, three = (
+        backscatter_images(labels, ["epoxy", "silicon", *more], 1.0, spacing=5.0,
+                           model=shine_through_model(GOLD, 1.0))
+        for more in ([], ["gold"])
+    )  # fmt: skip
+    assert np.array_equal(two, three)
+
+
+@pytest.mark.numerics
+@pytest.mark.filterwarnings("ignore:labels. got")
+@pytest.mark.parametrize("pore", ["epoxy", "vacuum"])
+@pytest.mark.parametrize(("spacing", "energy"), [(0.1, 4.0), (1e3, 0.5), (1e3, 4.0)])
+def test_fine_and_coarse_voxels(pore, spacing, energy):
+    labels = wave((8, 8, 8), wavelength=4.0)
+    image = np.asarray(backscatter_images(labels, [pore, "gold"], energy, spacing=spacing)[0])
+    assert np.all((image >= 0.0) & (image < 1.0))
+
+
+@pytest.mark.filterwarnings("ignore:labels. got")
+@pytest.mark.parametrize("energy", [1.0, 4.0])
+def test_a_single_slice_goes_on_as_its_mirror_images(energy):
+    one = np.ones((1, 8, 8), np.uint8)
+    thin = backscatter_images(one, GOLD, energy, spacing=20.0)[0]
+    thick = backscatter_images(np.ones((60, 8, 8), np.uint8), GOLD, energy, spacing=20.0)[0]
+    assert np.allclose(thin, thick, rtol=0.01)
+    assert np.allclose(thin, bulk_backscatter(GOLD[1], energy), rtol=0.2)
+
+
+def test_a_tilted_beam_goes_on_in_the_mirror_image():
+    labels = wave((40, 24, 16))
+    doubled = np.concatenate([labels, labels[:, ::-1]], 1)
+    seen = [
+        np.asarray(backscatter_images(each, GOLD, 2.0, spacing=5.0, tilt=52.0)[0])
+        for each in (labels, doubled)
+    ]
+    # Only what ways out meet beyond the side, at a coarser grid's rounding, is left.
+    assert np.abs(seen[0] - seen[1][:24]).max() < 0.02 * np.ptp(seen[0])
+
+
+def test_wide_slices_are_read_some_at_a_time():
+    wide = np.broadcast_to(np.uint8(1), (64, 8192, 8192))
+
+    def read(z, y, x):
+        assert z.stop - z.start <= 16
+        raise KeyboardInterrupt
+
+    volume = Volume(wide.shape, np.dtype(np.uint8), read, (5.0,) * 3, "nm", "wide", (16, 64, 64),
+                    "simulated")  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        backscatter_volume(volume, GOLD, 2.0).read(slice(0, 1), slice(0, 8), slice(0, 8))
+
+
 def test_labels_may_be_traced():
     labels = wave((20, 16, 16))
 
@@ -149,6 +205,7 @@ def test_images_are_near_those_of_the_monte_carlo(tilt):
         jax.random.key(3), labels, GOLD, 2.0, spacing=5.0, tilt=tilt, electrons=400
     ).images[0]
     assert np.corrcoef(image.ravel(), seen.ravel())[0, 1] > (0.95 if tilt == 0.0 else 0.9)
+    assert abs(image.mean() / seen.mean() - 1.0) < 0.1
 
 
 def test_a_calibration_finds_the_model_that_made_the_image():
@@ -171,6 +228,8 @@ def test_a_calibration_finds_the_model_that_made_the_image():
         ({"energy": 40.0}, "energy: got 40"),
         ({"energy": 0.1}, r"energy: got 0\.1"),
         ({"tilt": 60.0}, "tilt: got 60"),
+        ({"materials": ["vacuum", "vacuum"]}, "materials: got nothing but vacuum"),
+        ({"model": ShineThrough(*[-1.0] * 9)}, r"model\.depth: got -1"),
         ({"spacing": -1.0}, "spacing: got"),
         ({"labels": np.zeros((4, 4))}, "labels: got an array of shape"),
         ({"labels": np.full((4, 4, 4), np.nan)}, "labels: got float64"),
@@ -182,7 +241,7 @@ def test_bad_input_is_told_in_one_line(change, told):
     with pytest.raises(InputError, match=told):
         backscatter_images(
             given["labels"], given["materials"], given["energy"], spacing=given["spacing"],
-            tilt=given.get("tilt", 0.0),
+            tilt=given.get("tilt", 0.0), model=given.get("model"),
         )  # fmt: skip
 
 

@@ -91,11 +91,12 @@ def test_other_structures(kind: str):
     assert pair.truth.mean() == pytest.approx(pair.solid_fraction, abs=1e-3)
 
 
-@pytest.mark.parametrize("thickness", [(10.16, 3.12), (6.0, 6.0), (5.0, 0.1)])
-def test_the_structure_is_deep_enough_for_any_draw(thickness: tuple[float, float]):
-    settings = sim.TrainingSettings((40, 64, 64), thickness=thickness)
+@pytest.mark.parametrize("slices", [40, 2048])
+@pytest.mark.parametrize("thickness", [(10.16, 3.12), (6.0, 6.0), (5.0, 0.1), (5.0, 2.5)])
+def test_the_structure_is_deep_enough_for_any_draw(thickness: tuple[float, float], slices: int):
+    settings = sim.TrainingSettings((slices, 64, 64), thickness=thickness)
     deepest = [
-        sim.draw_thickness(jax.random.fold_in(KEY, n), 39, *thickness, step=5.0).sum() / 5.0
+        sim.draw_thickness(jax.random.fold_in(KEY, n), slices - 1, *thickness, step=5.0).sum() / 5.0
         for n in range(30)
     ]
     size = sizes(settings)

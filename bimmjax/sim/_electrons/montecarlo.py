@@ -30,6 +30,7 @@ _FEWEST_LANES = 64
 _AT_ONCE = 2**21
 _MOST_CLEAR = 100
 _DEEPEST = 8  # volumes below each other
+_LONGEST = 2**14  # voxels; beyond 2^15 float32 places are too coarse to step over a face
 
 
 class Window(NamedTuple):
@@ -133,6 +134,11 @@ def monte_carlo(
     """
     key = _checks.random_key("key", key)
     found = _checks.material_labels("labels", np.asarray(labels), len(materials))
+    if found.size >= 2**31 or max(found.shape) > _LONGEST:
+        raise InputError(
+            f"labels: got an array of shape {found.shape}, wants fewer than 2^31 voxels and edges "
+            f"of at most {_LONGEST}"
+        )
     used = [known_material("materials", m) for m in materials]
     energy = real_number("energy", energy, LEAST, HIGHEST)
     tilt = real_number("tilt", tilt, 0.0, 52.0)

@@ -100,15 +100,23 @@ def calibrate(
     Raises
     ------
     InputError
-        Unknown materials, energies out of range.
+        Unknown materials, energies out of range, structures too shallow for them.
     """
     key = _checks.random_key("key", key)
     materials = [known_material("pore", pore), known_material("solid", solid)]
     if not materials[1].elements:
         raise InputError("solid: got vacuum, wants something that scatters")
     wanted = [real_number("energies", energy, LEAST, HIGHEST) for energy in energies]
+    if len(set(wanted)) < len(wanted):
+        raise InputError(f"energies: got {wanted}, wants different ones")
     whole_number("electrons", electrons, 1, 2**24)
     real_number("scale", scale, 0.01, 100.0)
+    deep = max((escape_depth(materials, energy) for energy in wanted), default=0.0)
+    if deep > _DEEP * scale:
+        raise InputError(
+            f"scale: got {scale:g}, {_DEEP * scale:.4g} nm deep, where electrons of "
+            f"{max(wanted):g} keV come back from {deep:.4g} nm; wants at least {deep / _DEEP:.3g}"
+        )
     pairs: dict[float, list[Pair]] = {energy: [] for energy in wanted}
     done, total = 0, (len(_RECIPES) + 1) * len(wanted)
 

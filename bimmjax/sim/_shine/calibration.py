@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bimmjax._core.checks import InputError
+from bimmjax._core.checks import InputError, real_number
 from bimmjax.sim._electrons.materials import Material, known_material
+from bimmjax.sim._electrons.scattering import HIGHEST, LEAST
 from bimmjax.sim._shine.model import ShineThrough
 
 FILLINGS = ("epoxy", "vacuum")
@@ -21,8 +22,8 @@ FILLINGS = ("epoxy", "vacuum")
 def shine_through_model(materials: Sequence[str | Material], energy: float) -> ShineThrough:
     """The model for some materials at a voltage, by the calibration that comes with the package.
 
-    It was made for gold in epoxy at 1, 2 and 4 kV. Where vacuum is among the materials, that for
-    empty pores is taken: preliminary, made at 2 kV and used at all voltages.
+    It was made for gold at 1, 2 and 4 kV, in epoxy and with empty pores; the latter is taken where
+    vacuum is among the materials.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def calibrated_model(
     Raises
     ------
     InputError
-        The filling is not there, or its numbers are damaged.
+        The filling is not there, its numbers are damaged, or the energy is out of range.
 
     Examples
     --------
@@ -80,6 +81,7 @@ def calibrated_model(
     >>> calibrated_model({"epoxy": {"2": numbers}}, ["epoxy", "gold"], 3.0).depth
     1.0
     """
+    energy = real_number("energy", energy, LEAST, HIGHEST)
     empty = any(not known_material("materials", m).elements for m in materials)
     filling = FILLINGS[empty]
     rows = calibration.get(filling)

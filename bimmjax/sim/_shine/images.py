@@ -6,12 +6,14 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
+from jax.core import Tracer
 
 from bimmjax._core.checks import InputError, real_number
 from bimmjax.sim import _checks
@@ -31,12 +33,17 @@ from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._units import check_spacing, convert_length
 
 _AT_ONCE = 16  # slices whose blurs are worked out together
+_LOOKED_AT = 9  # slices that tell how empty a volume is
+_MIRRORED = 8  # mirror images below the last slice, at most
+
+_Read = Callable[[slice], Any]
 
 
 def escape_depth(materials: Sequence[str | Material], energy: float) -> float:
     """Depth from which hardly any electron comes back, nm: half the range in the lightest.
 
-    Vacuum does not count. A volume should be at least as deep below the last slice of interest.
+    Vacuum does not count: with empty pores the depth is this over the share of solid. A volume
+    should be at least as deep below the last slice of interest.
 
     Examples
     --------
@@ -62,7 +69,7 @@ def backscatter_images(
 
     Slice z is imaged with those before it milled away, and with what shines through from below
     it. One scan from the last slice to the first gives all; below its last slice, and beyond its
-    sides, the volume goes on as its mirror image.
+    sides, the volume goes on as its mirror images.
 
     Parameters
     ----------
@@ -82,7 +89,8 @@ def backscatter_images(
     Raises
     ------
     InputError
-        Labels without a material, an unknown material, an energy or tilt out of range.
+        Labels without a material, an unknown material, nothing but vacuum, an energy or tilt out
+        of range, numbers of `model` that are not above 0.
 
     Warns
     -----
@@ -103,10 +111,15 @@ def backscatter_images(
     docs/simulation.md.
     """
     found = _checks.material_labels("labels", labels, len(materials))
-    stack = _Stack(materials, energy, spacing, tilt, model)
+    share = 1.0 if isinstance(found, Tracer) else _share(found, materials)
+    stack = _Stack(materials, energy, spacing, tilt, model, share)
     stack.warn(found.shape[0])
-    bottom = stack.bottom(lambda z: found[z], found.shape)
-    return jnp.concatenate(stack.images(found, bottom)[0])
+
+    def read(z: slice) -> Array:
+        return found[z]
+
+    bottom = stack.bottom(read, found.shape)
+    return jnp.concatenate(stack.images(read, slice(0, found.shape[0]), bottom)[0])
 
 
 def backscatter_volume(
@@ -127,7 +140,8 @@ def backscatter_volume(
     Parameters
     ----------
     source : anything `open_volume` takes; whole numbers 0 ... M - 1.
-    spacing : nm; default that of the source, which must have a unit then.
+    spacing : nm; default that of the source, which must have a unit then. A source without one
+        gets this.
 
     Others, and errors, as for `backscatter_images`.
 
@@ -141,9 +155,19 @@ def backscatter_volume(
         if volume.unit in ("voxel", "unit"):
             raise InputError(f"spacing: got none with {volume.name}, wants nm, or a unit there")
         spacing = [convert_length(s, volume.unit, "nm") for s in volume.spacing]
-    stack = _Stack(materials, energy, spacing, tilt, model)
+
+    def labels(z: slice) -> np.ndarray:
+        return _checks.material_labels(
+            "labels", volume.read(z, slice(None), slice(None)), len(materials)
+        )
+
+    share = 1.0
+    if not all(known_material("materials", m).elements for m in materials):
+        some = np.unique(np.linspace(0, volume.shape[0] - 1, _LOOKED_AT).astype(int)).tolist()
+        share = float(np.mean([_share(labels(slice(z, z + 1)), materials) for z in some]))
+    stack = _Stack(materials, energy, spacing, tilt, model, share)
     stack.warn(volume.shape[0])
-    slabs = _Slabs(stack, volume, len(materials))
+    slabs = _Slabs(stack, labels, volume.shape)
 
     def read(z: slice, y: slice, x: slice) -> npt.NDArray[np.generic]:
         parts = []
@@ -153,10 +177,19 @@ def backscatter_volume(
             parts.append(slabs.images(at)[inside, y, x])
         return np.concatenate(parts)
 
+    told = volume.spacing, volume.unit
+    if volume.unit == "voxel":
+        told = stack.spacing, "nm"
     return Volume(
-        volume.shape, np.dtype(np.float32), read, volume.spacing, volume.unit,
+        volume.shape, np.dtype(np.float32), read, *told,
         f"{volume.name} at {energy:g} kV", (slabs.depth, *volume.shape[1:]), "simulated",
     )  # fmt: skip
+
+
+def _share(labels: np.ndarray, materials: Sequence[str | Material]) -> float:
+    """Of voxels that scatter; not so little that nothing could be told from it."""
+    scatters = np.array([bool(known_material("materials", m).elements) for m in materials])
+    return max(float(scatters[labels].mean()), 0.01)
 
 
 class _Stack:
@@ -169,12 +202,23 @@ class _Stack:
         spacing: float | Sequence[float],
         tilt: float,
         model: ShineThrough | None,
+        share: float,
     ) -> None:
         self.used = [known_material("materials", m) for m in materials]
+        if not any(m.elements for m in self.used):
+            raise InputError("materials: got nothing but vacuum, wants something that scatters")
         self.energy = real_number("energy", energy, LEAST, HIGHEST)
         self.tilt = real_number("tilt", tilt, 0.0, 52.0)
         self.spacing = check_spacing(spacing)
-        model = shine_through_model(self.used, self.energy) if model is None else model
+        if model is None:
+            model = shine_through_model(self.used, self.energy)
+        for name, value in zip(ShineThrough._fields, model, strict=True):
+            real_number(f"model.{name}", value, 1e-9, 1e9)
+        # Through empty pores one sees that deep into the solid alone.
+        self.deep = escape_depth(self.used, self.energy) / share
+        # A tilted beam leaves the volume at +y and goes on in its mirror image.
+        beyond = 2.0 * self.deep * math.tan(math.radians(self.tilt))
+        self.rim = math.ceil(beyond / self.spacing[1])
         table = material_table(self.used, self.energy, self.tilt)
         # Numbers also where labels are traced: they shape the loops.
         with jax.ensure_compile_time_eval():
@@ -185,47 +229,56 @@ class _Stack:
             self.plan = plan(self.layer, self.spacing[1:])
 
     def warn(self, slices: int) -> None:
-        wanted = escape_depth(self.used, self.energy)
-        if slices * self.spacing[0] < wanted:
+        if slices * self.spacing[0] < self.deep:
             warnings.warn(
                 f"labels: got {slices} slices, {slices * self.spacing[0]:.3g} nm deep, where "
-                f"electrons of {self.energy:g} keV come back from {wanted:.3g} nm; what lies "
+                f"electrons of {self.energy:g} keV come back from {self.deep:.3g} nm; what lies "
                 "deeper is made up as the mirror image",
                 stacklevel=3,
             )
 
-    def bottom(self, read: Callable[[slice], np.ndarray], shape: tuple[int, ...]) -> Array:
-        """The state below the last slice, from the mirror image of what is above it."""
-        deep = 4.0 * escape_depth(self.used, self.energy)
-        count = min(shape[0], math.ceil(deep / self.spacing[0]))
-        state = jnp.zeros((STAGES, *shape[1:]), jnp.float32)
-        # The mirror image from its lowest slice up: the last slices from the first of them on.
-        for first in range(shape[0] - count, shape[0], _AT_ONCE):
-            some = read(slice(first, min(first + _AT_ONCE, shape[0])))
-            state = self.images(some[::-1], state, keep=False)[1]
+    def bottom(self, read: _Read, shape: tuple[int, ...]) -> Array:
+        """The state below the last slice, from the mirror images of what is above it."""
+        deep = math.ceil(4.0 * self.deep / self.spacing[0])
+        size = shape[0]
+        state = jnp.zeros((STAGES, shape[1] + self.rim, shape[2]), jnp.float32)
+        # The lowest image first, each from its lowest slices up; every other one stands upright.
+        for image in reversed(range(min(-(-deep // size), _MIRRORED))):
+            here = min(deep - image * size, size)
+            for stop in range(here, 0, -_AT_ONCE):
+                part = slice(max(stop - _AT_ONCE, 0), stop)
+                if image % 2 == 0:
+                    part = slice(size - part.stop, size - part.start)
+                some = read(part)
+                state = self._through(some[::-1] if image % 2 == 0 else some, state)[1]
         return state
 
     def images(
-        self, labels: np.ndarray, below: Array, *, keep: bool = True
+        self, read: _Read, z: slice, below: Array, *, keep: bool = True
     ) -> tuple[list[Array], Array]:
-        """Of a slab, some slices at a time from the last on, and the state above it."""
-        spacing = jnp.asarray(self.spacing[1:], jnp.float32)
+        """Of the slices z, some at a time from the last on, and the state above them."""
         parts: list[Array] = []
-        for stop in range(len(labels), 0, -_AT_ONCE):
-            some = jnp.asarray(labels[max(stop - _AT_ONCE, 0) : stop])
-            images, below = shine_through(some, below, self.layer, spacing, self.plan)
+        for stop in range(z.stop, z.start, -_AT_ONCE):
+            images, below = self._through(read(slice(max(stop - _AT_ONCE, z.start), stop)), below)
             if keep:
                 parts.insert(0, images)
         return parts, below
+
+    def _through(self, labels: Any, below: Array) -> tuple[Array, Array]:
+        rows = labels.shape[1]
+        some = jnp.pad(jnp.asarray(labels), ((0, 0), (0, self.rim), (0, 0)), mode="symmetric")
+        spacing = jnp.asarray(self.spacing[1:], jnp.float32)
+        images, above = shine_through(some, below, self.layer, spacing, self.plan)
+        return images[:, :rows], above
 
 
 class _Slabs:
     """Images of slabs of a volume, from states that one pass over it has left."""
 
-    def __init__(self, stack: _Stack, volume: Volume, materials: int) -> None:
-        self.stack, self.volume, self.materials = stack, volume, materials
+    def __init__(self, stack: _Stack, read: _Read, shape: tuple[int, int, int]) -> None:
+        self.stack, self.read, self.shape = stack, read, shape
         # As much memory for the states of all slabs as for the images of one.
-        even = math.sqrt(STAGES * volume.shape[0])
+        even = math.sqrt(STAGES * shape[0])
         self.depth = _AT_ONCE * max(math.ceil(even / _AT_ONCE), 2)
         self.lock = Lock()
         self.below: list[np.ndarray] = []
@@ -237,24 +290,19 @@ class _Slabs:
                 self.below = self._states()
             if self.last[0] != at:
                 below = jnp.asarray(self.below[at])
-                parts = self.stack.images(self._labels(at), below)[0]
+                parts = self.stack.images(self.read, self._slab(at), below)[0]
                 self.last = at, np.concatenate([np.asarray(part) for part in parts])
             return self.last[1]
 
-    def _labels(self, at: int) -> np.ndarray:
-        return self._read(slice(at * self.depth, min((at + 1) * self.depth, self.volume.shape[0])))
-
-    def _read(self, z: slice) -> np.ndarray:
-        return _checks.material_labels(
-            "labels", self.volume.read(z, slice(None), slice(None)), self.materials
-        )
+    def _slab(self, at: int) -> slice:
+        return slice(at * self.depth, min((at + 1) * self.depth, self.shape[0]))
 
     def _states(self) -> list[np.ndarray]:
         """Below each slab."""
-        state = self.stack.bottom(self._read, self.volume.shape)
+        state = self.stack.bottom(self.read, self.shape)
         found = []
-        for at in reversed(range(-(-self.volume.shape[0] // self.depth))):
+        for at in reversed(range(-(-self.shape[0] // self.depth))):
             found.insert(0, np.asarray(state))
             if at:
-                state = self.stack.images(self._labels(at), state, keep=False)[1]
+                state = self.stack.images(self.read, self._slab(at), state, keep=False)[1]
         return found

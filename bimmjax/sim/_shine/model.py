@@ -20,17 +20,19 @@ import numpy as np
 from jax import Array, lax
 
 from bimmjax.sim._electrons.bulk import bulk_backscatter, electron_range
-from bimmjax.sim._electrons.materials import Material
+from bimmjax.sim._electrons.materials import MATERIALS, Material
 from bimmjax.sim._lateral import Width, blurred, mirrored, width_of
 
 STAGES = 8
 """Planes of a state: ways out to four sides, young and old."""
 # How much further off and wider old ways out are, at all voltages and in all materials.
 _WIDER = 5.0
+# An optical depth from which nothing comes, with e to its power a number still.
+_OPAQUE = 60.0
 
 
 class ShineThrough(NamedTuple):
-    """The model at one voltage; all positive, without a unit but for `width` and `offset`."""
+    """The model at one voltage; all positive. Those without a unit named are plain numbers."""
 
     depth: float
     """Length after which the beam's share that goes on straight falls to 1/e, over the range."""
@@ -50,7 +52,7 @@ class ShineThrough(NamedTuple):
     cone: float
     """nm of height over which ways out pass to the wider stage."""
     spread: float
-    """nm, variance (nm²) that the beam gains on each nm of its way."""
+    """nm, variance (nm²) that the beam gains per nm of its way."""
 
 
 class Layer(NamedTuple):
@@ -58,10 +60,12 @@ class Layer(NamedTuple):
 
     strength: Array
     """of what is scattered back."""
-    passed: Array
-    """share of the beam that goes on."""
-    left: Array
-    """share that ways out keep."""
+    inward: Array
+    """optical depth for the beam."""
+    outward: Array
+    """optical depth for ways out."""
+    most: Array
+    """() that of the yardstick of `clump`."""
     cones: Array
     """(2,) nm², variances."""
     offsets: Array
@@ -87,9 +91,13 @@ def tilted_backscatter(coefficient: float, tilt: float) -> float:
 
 
 def material_table(materials: Sequence[Material], energy: float, tilt: float) -> np.ndarray:
-    """(3, M): one over the range, 1/nm, the bulk's coefficient, and what tilt multiplies it by."""
+    """(3, M + 1): one over the range, 1/nm, the bulk's coefficient, what tilt multiplies it by.
+
+    The last column is gold's, the yardstick of `clump`: one that belonged to the volume would make
+    images depend on materials that are nowhere in them.
+    """
     rows = []
-    for material in materials:
+    for material in (*materials, MATERIALS["gold"]):
         upright = bulk_backscatter(material, energy)
         tilted = tilted_backscatter(upright, tilt)
         gain = tilted / upright if upright > 0.0 else 1.0
@@ -100,14 +108,18 @@ def material_table(materials: Sequence[Material], energy: float, tilt: float) ->
 def layer(model: ShineThrough, table: Array, thickness: Array, tilt: Array) -> Layer:
     """Of a slice `thickness` nm thick, under a beam tilted by `tilt` radians."""
     inverse, bulk, gain = table
+    # Beyond some depth nothing comes back, and e to its power were no number.
+    steepest = inverse[:-1].max() / jnp.minimum(model.depth * jnp.cos(tilt), model.exit)
+    thickness = jnp.minimum(thickness, _OPAQUE / steepest)
     inward, outward = inverse / model.depth, inverse / model.exit
     # A tilted beam stays nearer to the surface, which is part of its gain already.
     nearer = (inward + outward * jnp.cos(tilt)) / jnp.maximum(inward + outward, 1e-12)
     strength = model.emission * (2.0 * jnp.maximum(bulk, 1e-9)) ** model.contrast * gain * nearer
     return Layer(
-        jnp.where(bulk > 0, 0.5 * strength, 0.0),
-        jnp.exp(-thickness / jnp.cos(tilt) * inward),
-        jnp.exp(-thickness * outward),
+        jnp.where(bulk > 0, 0.5 * strength, 0.0)[:-1],
+        thickness / jnp.cos(tilt) * inward[:-1],
+        thickness * outward[:-1],
+        thickness * outward[-1],
         (model.width * jnp.array([1.0, _WIDER], jnp.float32)) ** 2,
         model.offset * jnp.array([1.0, _WIDER], jnp.float32),
         1.0 - jnp.exp(-thickness / model.cone),
@@ -162,14 +174,13 @@ def shine_through(
     # The compiler would work all this out anew for every slice.
     near, far = lax.optimization_barrier(_met(labels, layer, spacing, plan))
 
-    inward = -jnp.log(layer.passed)
-
     def up(state: list[Array], slice_: tuple) -> tuple[list[Array], Array]:
         label, near, far = slice_
         if plan.tilted:
             state = [_shifted(plane, layer.shift / spacing[0]) for plane in state]
         state = [blurred(plane, layer.spread / spacing**2, *plan.beam) for plane in state]
-        passed, enters = layer.passed[label], inward[label]
+        enters = layer.inward[label]
+        passed = jnp.exp(-enters)
         strength = 0.25 * layer.strength[label]
         nearby = _four_ways(near, layer.offsets[0] / spacing, plan.rims[0], label.shape)
         further = _four_ways(far, layer.offsets[1] / spacing, plan.rims[1], label.shape)
@@ -188,40 +199,45 @@ def shine_through(
     return images, jnp.stack(state)
 
 
-def _met(labels: Array, layer: Layer, spacing: Array, plan: Plan) -> tuple[Array, Array]:
-    """How much ways out meet of what stops them, near and far, each with a rim for its sides."""
-    left = blurred(layer.left[labels], layer.cones[0] / spacing**2, *plan.near)
-    most = -jnp.log(layer.left.min())
+def _met(
+    labels: Array, layer: Layer, spacing: Array, plan: Plan
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """How much ways out meet of what stops them, near and far, each with rims for its sides."""
+    left = blurred(jnp.exp(-layer.outward)[labels], layer.cones[0] / spacing**2, *plan.near)
     # A share of zero has no power with a slope.
-    share = jnp.maximum(-jnp.log(left), 1e-6) / most
-    near = most * share**layer.clump
+    share = jnp.maximum(-jnp.log(left), 1e-6) / layer.most
+    near = jnp.minimum(layer.most * share**layer.clump, _OPAQUE)
     wider = (layer.cones[1] - layer.cones[0]) / spacing**2
     far = -jnp.log(blurred(jnp.exp(-near), wider, *plan.far))
 
-    def rimmed(planes: Array, rims: tuple[int, int]) -> Array:
-        y, x = rims
-        return jnp.pad(planes, ((0, 0), (y, y), (x, x)), mode="symmetric")
+    return _rimmed(near, plan.rims[0]), _rimmed(far, plan.rims[1])
 
-    return rimmed(near, plan.rims[0]), rimmed(far, plan.rims[1])
+
+def _rimmed(planes: Array, rims: tuple[int, int]) -> tuple[Array, Array]:
+    """With a rim along y, and with one along x; both at once would be large for fine voxels."""
+    y, x = rims
+    return (
+        jnp.pad(planes, ((0, 0), (y, y), (0, 0)), mode="symmetric"),
+        jnp.pad(planes, ((0, 0), (0, 0), (x, x)), mode="symmetric"),
+    )
 
 
 def _four_ways(
-    plane: Array, off: Array, rims: tuple[int, int], shape: tuple[int, ...]
+    planes: tuple[Array, Array], off: Array, rims: tuple[int, int], shape: tuple[int, ...]
 ) -> list[Array]:
-    """Four (y, x): a rimmed plane as seen some way off to either side along y and x."""
+    """Four (y, x): a plane, rimmed along y and along x, as seen some way off to either side."""
     low = jnp.floor(off).astype(jnp.int32)
     part = off - low
 
-    none = jnp.int32(0)
-
-    def at(y: Array, x: Array) -> Array:
-        return lax.dynamic_slice(plane, (rims[0] + y, rims[1] + x), shape)
+    def at(axis: int, voxels: Array) -> Array:
+        start = [jnp.int32(0)] * 2
+        start[axis] = rims[axis] + voxels
+        return lax.dynamic_slice(planes[axis], start, shape)
 
     return [
-        (1.0 - part[0]) * at(low[0], none) + part[0] * at(low[0] + 1, none),
-        (1.0 - part[0]) * at(-low[0], none) + part[0] * at(-low[0] - 1, none),
-        (1.0 - part[1]) * at(none, low[1]) + part[1] * at(none, low[1] + 1),
-        (1.0 - part[1]) * at(none, -low[1]) + part[1] * at(none, -low[1] - 1),
+        (1.0 - part[axis]) * at(axis, near) + part[axis] * at(axis, next_)
+        for axis in (0, 1)
+        for near, next_ in ((low[axis], low[axis] + 1), (-low[axis], -low[axis] - 1))
     ]
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bimmjax._core.checks import InputError
 from bimmjax.sim import _checks
 from bimmjax.sim._instrument.image import Instrument, per_slice
 from bimmjax.sim._instrument.slicing import draw_thickness, slice_positions
@@ -169,7 +170,10 @@ def _places(key: jax.Array, settings: TrainingSettings, size: Sizes) -> np.ndarr
         places = np.rint(slice_positions(drawn) / settings.spacing).astype(np.int64)
         if places[-1] <= size.deepest:
             return places
-    raise AssertionError("the structure is too shallow for its slices")
+    raise InputError(
+        f"thickness: got {settings.thickness} nm with {count} slices, whose draws are deeper than "
+        "the structure; wants fewer slices or a smaller standard deviation"
+    )
 
 
 def _recorded(

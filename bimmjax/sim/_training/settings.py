@@ -82,18 +82,30 @@ def sizes(settings: TrainingSettings) -> Sizes:
     if told is not None and (told.drift_walk or told.drift_jitter):
         reach = told.drift_walk * math.sqrt(deep) + told.drift_jitter
         margin = math.ceil(_STRAY * reach) + _TAPS
+    # A tilted beam leaves to the side on its way down.
+    aside = _depth(settings) * math.tan(math.radians(settings.tilt))
+    margin += math.ceil(aside / settings.spacing)
     deepest = deep - 1
     if settings.thickness is not None:
-        mean, std = settings.thickness
-        # Rounded to whole voxels, and to no less than one.
-        mean, std = max(mean, settings.spacing), math.hypot(std, settings.spacing)
-        reach = mean * (deep - 1) + _STRAY * std * math.sqrt(deep - 1)
-        deepest = math.ceil(reach / settings.spacing)
+        mean, std = _steps(*settings.thickness, settings.spacing)
+        deepest = math.ceil(mean * (deep - 1) + _STRAY * std * math.sqrt(deep - 1)) + 1
     below = settings.below
     if below is None:
         below = math.ceil(_depth(settings) / settings.spacing)
     slices = -(-(deepest + 1 + below) // _DEPTH_STEP) * _DEPTH_STEP
     return Sizes((slices, high + 2 * margin, wide + 2 * margin), margin, deepest)
+
+
+def _steps(mean: float, std: float, step: float) -> tuple[float, float]:
+    """Mean and standard deviation of thicknesses by a gamma law, in whole steps, at least one."""
+    from scipy.stats import gamma
+
+    law = gamma((mean / std) ** 2, scale=std**2 / mean)
+    counts = np.arange(1, max(math.ceil((mean + 40.0 * std) / step), 1) + 1)
+    below = np.append(0.0, law.cdf((counts + 0.5) * step))
+    shares = np.diff(below)
+    middle = float((shares * counts).sum())
+    return middle, math.sqrt(max(float((shares * (counts - middle) ** 2).sum()), 0.0))
 
 
 def _depth(settings: TrainingSettings) -> float:
