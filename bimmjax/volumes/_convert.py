@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from bimmjax._core.checks import InputError, whole_number
 from bimmjax.volumes._open import open_volume
+from bimmjax.volumes._paths import file_store
 from bimmjax.volumes._stream import check_block_shape, stream
 from bimmjax.volumes._units import udunits
 from bimmjax.volumes._volume import Shape, Volume, one_line
@@ -199,7 +200,7 @@ def _create(
     }
     spec = {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": f"{folder.absolute()}/"},
+        "kvstore": file_store(folder),
         "metadata": {
             "shape": list(shape),
             "data_type": str(dtype),

@@ -11,6 +11,7 @@ from typing import Any
 
 from bimmjax._core.checks import InputError
 from bimmjax.volumes._arrays import store_volume
+from bimmjax.volumes._paths import file_store
 from bimmjax.volumes._units import UNKNOWN, Spacing, from_metadata
 from bimmjax.volumes._volume import Volume, check_grid, one_line
 
@@ -67,7 +68,7 @@ class _Node:
         self.name = self.location.rsplit("/", 1)[-1]
         if self.local is not None:
             self.name = self.local.resolve().name
-            self.kvstore: Any = {"driver": "file", "path": str(self.local.absolute()) + "/"}
+            self.kvstore: Any = file_store(self.local)
         else:
             self.kvstore = self.location + "/"
         try:

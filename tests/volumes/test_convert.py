@@ -144,6 +144,26 @@ def test_overwrite_even_with_itself(
     assert _names(tmp_path) == ["a.zarr"]
 
 
+def test_paths_that_lead_up_and_through_links(
+    grey: np.ndarray,
+    tmp_path: Path,
+    whole: Callable[..., np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for folder in ("here", "far/away"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    out = convert(grey, "../there/a.zarr", **SMALL)
+    assert _names(tmp_path / "there") == ["a.zarr"]
+    np.testing.assert_array_equal(whole(open_volume(out)), grey)
+    # As for the system, up from a link is up from where it points to.
+    Path("link").symlink_to(tmp_path / "far" / "away")
+    convert(grey, "link/../b.zarr", **SMALL)
+    assert sorted(_names(tmp_path / "far")) == ["away", "b.zarr"]
+    np.testing.assert_array_equal(whole(open_volume("link/../b.zarr")), grey)
+    np.testing.assert_array_equal(whole(open_volume("link/../../there/a.zarr")), grey)
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_of_a_failure(error: type[BaseException], tmp_path: Path):
     def reader(z: slice, y: slice, x: slice):
