@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from bimmjax.sim import (
     interface_areas,
     label_structure,
     levelled_wave,
+    levelled_wave_volume,
     packed_spheres,
     random_pores,
     self_similar,
@@ -43,6 +45,7 @@ MAKERS = {
 }
 
 
+@functools.cache
 def _given() -> np.ndarray:
     return np.asarray(structure_labels(levelled_wave(jax.random.key(0), SHAPE, 0.6, 40.0)))
 
@@ -211,3 +214,14 @@ def test_bad_input_is_told(call, message: str):
     with pytest.raises(InputError, match=message) as told:
         call()
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+@pytest.mark.parametrize("kind", [*MAKERS, "volume"])
+def test_traced_keys_are_refused_by_what_runs_on_the_host(kind: str, transform):
+    makers = {**MAKERS, "volume": lambda key, share: levelled_wave_volume(key, SHAPE, share, 9.0)}
+    _given()
+    with pytest.raises(InputError, match="key: got a traced key, wants one outside jit and vmap"):
+        transform(lambda key: makers[kind](key, 0.3).fractions)(
+            KEY if transform is jax.jit else jax.random.split(KEY)
+        )

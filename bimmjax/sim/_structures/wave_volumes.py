@@ -15,6 +15,7 @@ from jax import Array
 
 from bimmjax._core.checks import InputError, real_number
 from bimmjax.sim import _checks
+from bimmjax.sim._host_random import host_key
 from bimmjax.sim._structures.labelled import Labelled, LabelledVolume, wanted_voxels
 from bimmjax.sim._structures.streamed_cut import Cut, cut
 from bimmjax.sim._structures.structure import Structure
@@ -101,6 +102,7 @@ def levelled_wave_volume(
 
     Source: FIB thesis, Article I §2.1.1.1 (levelled wave method).
     """
+    key = host_key(key)
     shape = _checks.volume_shape("shape", shape)
     solid = wanted_voxels("solid_fraction", solid_fraction, math.prod(shape))
     _wavelength("wavelength", wavelength, shape)
@@ -136,7 +138,7 @@ def hierarchical_wave_volume(
     >>> made.fractions.tolist()
     [0.75, 0.25]
     """
-    key = _checks.random_key("key", key)
+    key = host_key(key)
     shape = _checks.volume_shape("shape", shape)
     voxels = math.prod(shape)
     solid = wanted_voxels("solid_fraction", solid_fraction, voxels)
