@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +12,16 @@ import numpy as np
 from bimmjax.sim import _checks
 from bimmjax.sim._per_slice import reach_of, smooth_plane
 
-_EDGE_STD = 1.0
+_EDGE_STD = 0.7
 
 
 def blur_edges(image: jax.Array | np.ndarray, std: float | jax.Array = 1.5) -> jax.Array:
     """Blur each slice where its edges are: the thesis's procedure of four steps.
 
-    Edges are where the slice changes steeply: the size of its gradient, taken over a pixel or
-    two. Divided by its greatest value in the slice it is the mask, by which the slice and its
-    Gaussian blur are blended. What is even stays as it is, its noise included.
+    Edges are where the slice, smoothed by 0.7 pixels, changes steeply to one side or the other.
+    Divided by the greatest change in the slice that is the mask, by which the slice and its
+    Gaussian blur are blended. A line of one pixel has 0.6 of the weight of a step of its height,
+    a lone pixel 0.5. What is even stays as it is, its noise nearly so.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def blur_edges(image: jax.Array | np.ndarray, std: float | jax.Array = 1.5) -> j
     >>> from bimmjax.sim import blur_edges
     >>> step = jnp.broadcast_to(jnp.arange(16) >= 8, (1, 16, 16)) * 1.0
     >>> print(blur_edges(step)[0, 0, 5:11].round(2))
-    [0.   0.07 0.37 0.63 0.93 1.  ]
+    [0.   0.06 0.37 0.63 0.94 1.  ]
 
     Source: FIB thesis, Article I, §2.2.2.
     """
@@ -52,12 +54,17 @@ def blur_edges(image: jax.Array | np.ndarray, std: float | jax.Array = 1.5) -> j
 
 def edge_mask(plane: jax.Array) -> jax.Array:
     """Where the edges of a slice (y, x) are: float32, from 0 to 1 at the steepest."""
-    smooth = smooth_plane(plane, jnp.float32(_EDGE_STD), int(4 * _EDGE_STD))
+    smooth = smooth_plane(plane, jnp.float32(_EDGE_STD), math.ceil(4 * _EDGE_STD))
     wide = jnp.pad(smooth, 1, mode="edge")
-    down = wide[2:, 1:-1] - wide[:-2, 1:-1]
-    across = wide[1:-1, 2:] - wide[1:-1, :-2]
+    # A difference across a pixel would be zero on lone pixels and thin lines.
+    down = _larger(wide[2:, 1:-1] - smooth, smooth - wide[:-2, 1:-1])
+    across = _larger(wide[1:-1, 2:] - smooth, smooth - wide[1:-1, :-2])
     size = jax.lax.optimization_barrier(jnp.sqrt(down**2 + across**2))
     return size / jnp.maximum(size.max(), 1e-30)
+
+
+def _larger(one: jax.Array, other: jax.Array) -> jax.Array:
+    return jnp.maximum(jnp.abs(one), jnp.abs(other))
 
 
 @functools.partial(jax.jit, static_argnames="reach")
