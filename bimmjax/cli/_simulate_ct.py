@@ -232,6 +232,13 @@ def _told(
             f"intensities from {min(grey):g} to {max(grey):g} with noise and rings of "
             f"{around:.4g} leave the range of {dtype}: what does is clipped"
         )
+    for name, std in (("noise", scan.noise_std), ("rings", scan.rings)):
+        if dtype in _TOP and 0.0 < std < 1.0:
+            warnings.append(
+                f"{name} of {std:g} {'is' if name == 'noise' else 'are'} below one grey value of "
+                f"{dtype}, whose intensities are {' '.join(f'{g:g}' for g in grey)}: rounding "
+                "hides what it adds"
+            )
     correlation = sim.noise_correlation(scan.noise_length, 2)
     return {
         "kind": "ct",

@@ -77,6 +77,17 @@ def test_clipping_is_told(labels: np.ndarray, run: Run):
     assert ended.out.startswith("Warning: intensities from 64 to 192 with noise")
 
 
+@pytest.mark.parametrize("name", ["noise", "rings"])
+def test_what_rounding_hides_is_told(name: str, labels: np.ndarray, run: Run):
+    plain = ("simulate", "ct", "body.zarr", "--no-pictures", f"--{name}", "0.1")
+    ended = run(*plain, "--dtype", "uint16")
+    told = [line for line in ended.out.splitlines() if line.startswith("Warning: ")]
+    assert len(told) == 1
+    assert told[0].startswith(f"Warning: {name} of 0.1")
+    assert "below one grey value of uint16, whose intensities are 16384 32768 49152" in told[0]
+    assert "Warning" not in run(*plain, "--overwrite").out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
