@@ -11,7 +11,10 @@ from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.cli import _options
 from bimmjax.cli import _simulate_instrument as _instrument
 
-EXAMPLE = "bimmjax simulate bse wave.zarr --kv 1 2 4 --solid gold --pore epoxy --out bse.zarr"
+EXAMPLE = (
+    "bimmjax simulate bse wave.zarr --spacing 5 --unit nm --kv 1 2 4 --solid gold --pore epoxy "
+    "--out bse.zarr"
+)
 _METHODS = ("analytic", "montecarlo")
 
 

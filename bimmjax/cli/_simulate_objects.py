@@ -199,7 +199,7 @@ def fibres(
 
 
 EXAMPLES = {
-    selfsimilar: "selfsimilar labels.tif --scales 1 0.2 --out similar.zarr",
+    selfsimilar: "selfsimilar wave.zarr --scales 1 0.2 --out similar.zarr",
     pores: "pores --shape 128 --solid-fraction 0.3 --radius 8 --radius-std 2",
     spheres: "spheres --shape 128 --diameter 38 45 --spacing 2.6 --unit um",
     fibres: "fibres --shape 128 --fibre-fraction 0.3 --direction 0 0 1 --spread 10",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bimmjax import open_volume, sim
+from bimmjax.cli import _simulate_bse, _simulate_ct, _simulate_objects, _simulate_structures
 
 Run = Callable[..., Any]
 EVERYTHING = (slice(None),) * 3
@@ -31,6 +32,19 @@ def test_every_kind_shows_an_example(kind: str, run: Run):
     ended = run("simulate", kind, "--help")
     assert (ended.status, ended.error) == (0, "")
     assert f"Example: bimmjax simulate {kind}" in ended.out
+
+
+def test_examples_work_one_after_the_other(run: Run, here: Path):
+    examples = [f"bimmjax simulate {_simulate_structures.EXAMPLES[_simulate_structures.wave]}"]
+    examples += [_simulate_ct.EXAMPLE, _simulate_bse.EXAMPLE]
+    similar = _simulate_objects.EXAMPLES[_simulate_objects.selfsimilar]
+    examples.append(f"bimmjax simulate {similar}")
+    for example in examples:
+        words = example.replace("256 256 256", "24 24 24").replace("--kv 1 2 4", "--kv 1").split()
+        ended = run(*words[1:], "--no-pictures")
+        assert ended.status == 0, ended.error
+    made = {"wave.zarr", "scan.zarr", "bse.zarr", "similar.zarr"}
+    assert {path.name for path in here.iterdir()} == made
 
 
 @pytest.mark.parametrize("kind", KINDS)
