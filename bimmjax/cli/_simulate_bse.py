@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -120,6 +119,7 @@ def bse(
     from bimmjax.cli._fit import default_folder
     from bimmjax.cli._numbers import numbers_of, spacing_of
     from bimmjax.cli._simulate_bse_run import BseRun, image_and_tell
+    from bimmjax.cli._simulate_output import zarr_name
 
     choice("method", method, _METHODS)
     whole_number("seed", seed, 0, 2**31 - 1)
@@ -161,7 +161,7 @@ def bse(
             instrument=_instrument.instrument_of(told, sim.Instrument() if instrument else None),
             levels=within,
             seed=seed,
-            out=Path(default_folder(structure, "-bse.zarr") if out is None else out),
+            out=zarr_name(default_folder(structure, "-bse.zarr") if out is None else out),
             spacing=spacing_of(spacing),
             unit=unit,
             dataset=dataset,

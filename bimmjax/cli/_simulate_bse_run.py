@@ -145,10 +145,21 @@ def _models(run: BseRun) -> list[Any]:
     """One for each voltage; None where it is the shipped one."""
     if run.calibration is None:
         return [None] * len(run.energies)
+    return calibrated_models(run.calibration, run.materials, run.energies)
+
+
+def calibrated_models(
+    path: str, materials: Sequence[Material], energies: Sequence[float]
+) -> list[Any]:
+    """One for each voltage, of what `simulate calibrate` has written."""
     from bimmjax.sim import calibrated_model
 
-    told = read_calibration(run.calibration)
-    return [calibrated_model(told, run.materials, energy) for energy in run.energies]
+    told = read_calibration(path)
+    try:
+        return [calibrated_model(told, materials, energy) for energy in energies]
+    except InputError as error:
+        what = str(error).removeprefix("calibration: got ")
+        raise InputError(f"calibration: got {path} with {what}") from None
 
 
 def read_calibration(path: str) -> dict[str, Any]:

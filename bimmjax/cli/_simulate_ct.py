@@ -13,7 +13,7 @@ import typer
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.cli import _options
-from bimmjax.cli._simulate_output import label_counts, versions
+from bimmjax.cli._simulate_output import label_counts, versions, zarr_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,6 +126,9 @@ def ct(
     whole_number("seed", seed, 0, 2**31 - 1)
     grey = numbers_of("intensities", intensities)
     fresnel, delta_beta = numbers_of("fringes", fringes, 2) or (0.0, 0.0)
+    real_number("blur", blur, 0.0, 16.0)
+    real_number("fringes", fresnel, 0.0, 16.0)
+    real_number("fringes", delta_beta, 0.0, 1e30)
     axis = numbers_of("centre", centre, 2)
     if noise is not None:
         real_number("noise", noise, 0.0, 1e30)
@@ -140,7 +143,7 @@ def ct(
         "wrap" if periodic else "mirror", air,
     )  # fmt: skip
     labels = open_volume(structure, spacing=spacing_of(spacing), unit=unit, dataset=dataset)
-    target = Path(default_folder(structure, "-ct.zarr") if out is None else out)
+    target = zarr_name(default_folder(structure, "-ct.zarr") if out is None else out)
     if target.exists() and not overwrite:
         raise InputError(f"out: got {target}, which exists; wants a new name, or --overwrite")
     with progress_bars(quiet) as bars:
@@ -176,7 +179,8 @@ def _intensities(given: list[float] | None, phases: int, ends: tuple[float, floa
         steps = max(phases - 1, 1)
         return [ends[0] + (ends[1] - ends[0]) * k / steps for k in range(phases)]
     if len(given) < phases:
-        raise InputError(f"intensities: got {len(given)}, wants {phases}, one per label")
+        numbers = f"{len(given)} number{'s' if len(given) > 1 else ''}"
+        raise InputError(f"intensities: got {numbers}, wants {phases}, one per label")
     return given
 
 

@@ -136,6 +136,7 @@ def dataset(
     )
 
     from bimmjax import sim
+    from bimmjax.cli._simulate_bse_run import calibrated_models
     from bimmjax.sim._training.settings import REGISTERED
 
     used = [sim.known_material(name, m) for name, m in (("pore", pore), ("solid", solid))]
@@ -151,22 +152,14 @@ def dataset(
         thickness=None if uneven is None else (uneven[0], uneven[1]),
         instrument=_instrument.instrument_of(told, REGISTERED if instrument else None),
         levels=_instrument.levels_of(levels),
-        models=_models(calibration, used, energies),
+        models=None
+        if calibration is None
+        else tuple(calibrated_models(calibration, used, energies)),
         **lengths,
     )
     write_dataset(
         Path(out), settings, seed, volumes, overwrite=overwrite, pictures=pictures, quiet=quiet
     )
-
-
-def _models(calibration: str | None, materials: list[Any], energies: list[float]) -> Any:
-    from bimmjax.cli._simulate_bse_run import read_calibration
-    from bimmjax.sim import calibrated_model
-
-    if calibration is None:
-        return None
-    told = read_calibration(calibration)
-    return tuple(calibrated_model(told, materials, energy) for energy in energies)
 
 
 def _lengths(

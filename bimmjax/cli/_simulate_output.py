@@ -41,7 +41,7 @@ class Order:
     @property
     def target(self) -> Path:
         """Where the labels go; there is nothing, or it may be replaced."""
-        path = Path(f"{self.kind}.zarr" if self.out is None else self.out)
+        path = zarr_name(f"{self.kind}.zarr" if self.out is None else self.out)
         if path.exists() and not self.overwrite:
             raise InputError(f"out: got {path}, which exists; wants a new name, or --overwrite")
         return path
@@ -74,6 +74,14 @@ class Order:
         import jax
 
         return jax.random.key(whole_number("seed", self.seed, 0, 2**31 - 1))
+
+
+def zarr_name(out: str | Path) -> Path:
+    """`out` as a path; names of files of other formats are refused, for what is made is a zarr."""
+    path = Path(out)
+    if path.suffix not in ("", ".zarr"):
+        raise InputError(f"out: got {path}, wants a name that ends in .zarr")
+    return path
 
 
 def write_structure(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bimmjax._core.checks import InputError
+from bimmjax._core.checks import InputError, whole_number
 from bimmjax.cli import _options as _shared
 from bimmjax.cli import _simulate_options as _options
 from bimmjax.cli._simulate_output import Order, write_structure
@@ -50,6 +50,7 @@ def wave(
     from bimmjax import sim
 
     order = Order("wave", shape, seed, spacing, unit, out, overwrite, pictures, quiet)
+    whole_number("waves", waves, 1, 2**20)
     (length,) = _wavelengths(order, wavelength, ligament, (20.0,), (solid_fraction,))
     settings = {
         "solid_fraction": solid_fraction, "wavelength": length, "waves": waves,
@@ -107,6 +108,7 @@ def hierarchical(
     from bimmjax import sim
 
     order = Order("hierarchical", shape, seed, spacing, unit, out, overwrite, pictures, quiet)
+    whole_number("waves", waves, 1, 2**20)
     upper = math.sqrt(max(solid_fraction, 0.0)) if upper_fraction is None else upper_fraction
     own = (upper, solid_fraction / upper if upper > 0.0 else 0.0)
     lengths = _wavelengths(order, wavelength, ligament, (80.0, 12.0), own)

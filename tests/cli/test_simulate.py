@@ -115,6 +115,8 @@ def test_ligaments_are_told_in_the_unit(run: Run, here: Path):
         (("wave", "--ligament", "5"), "ligament: got it without --spacing"),
         (("wave", "--ligament", "5", "--wavelength", "9"), "ligament: got it beside"),
         (("wave", "--shape", "40", "40"), "shape: got '40 40'"),
+        (("wave", "--waves", "0"), "waves: got 0, wants a whole number"),
+        (("wave", "--out", "a.tif"), "out: got a.tif, wants a name that ends in .zarr"),
         (("wave", "--seed", "-1"), "seed: got -1"),
         (("wave", "--spacing", "1", "2", "2"), "spacing: got 1,2,2, wants one number"),
         (("wave", "--unit", "parsec"), "unit: got 'parsec'"),
@@ -133,7 +135,8 @@ def test_ligaments_are_told_in_the_unit(run: Run, here: Path):
 )
 def test_bad_input_takes_one_line(words: tuple[str, ...], message: str, run: Run, here: Path):
     shape = () if words[0] == "selfsimilar" or "--shape" in words else SMALL
-    ended = run("simulate", *words, *shape, "--out", "no.zarr")
+    out = () if "--out" in words else ("--out", "no.zarr")
+    ended = run("simulate", *words, *shape, *out)
     assert (ended.status, ended.out, ended.error.count("\n")) == (2, "", 1)
     assert message in ended.error
     assert list(here.iterdir()) == []

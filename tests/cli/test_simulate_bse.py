@@ -219,6 +219,16 @@ def test_refusals(words: str, message: str, labels: np.ndarray, run: Run, here: 
     assert [path.name for path in here.iterdir()] == ["body.zarr"]
 
 
+def test_a_calibration_for_other_pores_is_named(labels: np.ndarray, run: Run, here: Path):
+    (here / "cal.json").write_text('{"vacuum": {"2": {}}}', "utf-8")
+    for verb in (("bse", "body.zarr"), ("dataset", "--volumes", "1")):
+        ended = run("simulate", *verb, "--calibration", "cal.json", *PLAIN)
+        assert ended.error == (
+            "bimmjax: error: calibration: got cal.json with vacuum, wants one for pores with "
+            "epoxy\n"
+        )
+
+
 def test_what_is_no_calibration_is_left_alone(run: Run, here: Path):
     (here / "a.json").write_text('{"kind": "fit"}', "utf-8")
     ended = run("simulate", "calibrate", "--out", "a.json")

@@ -91,9 +91,12 @@ def test_what_rounding_hides_is_told(name: str, labels: np.ndarray, run: Run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--blur -1", "blur_std: got -1, wants"),
+        ("--blur -1", "blur: got -1.0, wants a number from 0 to 16"),
+        ("--fringes 17 20", "fringes: got 17.0, wants a number from 0 to 16"),
+        ("--intensities 0", "intensities: got 1 number, wants 3, one per label"),
+        ("--out a.tif", "out: got a.tif, wants a name that ends in .zarr"),
         ("--noise nan", "noise: got nan, wants a number"),
-        ("--intensities 1 2", "intensities: got 2, wants 3, one per label"),
+        ("--intensities 1 2", "intensities: got 2 numbers, wants 3, one per label"),
         ("--dtype int8", "dtype: got 'int8', wants one of float32, uint8, uint16"),
         ("--fringes 1", "fringes: got '1', wants 2 numbers"),
         ("--cupping 2", "cupping: got 2, wants a number from 0 to 1"),

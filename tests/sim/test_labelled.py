@@ -204,6 +204,10 @@ def test_fibres_point_where_they_are_told():
         (lambda: fibre_composite(KEY, SHAPE, 0.3, 0.1, 4.0, spread=90.0), "spread: got 90"),
         (lambda: fibre_composite(KEY, SHAPE, 0.3, 0.1, np.inf), "radius: got inf"),
         (lambda: self_similar(KEY, np.ones(SHAPE, int), 0.3), "volume: got no pores"),
+        (
+            lambda: self_similar(KEY, np.arange(64).reshape(4, 4, 4) % 3, 0.3),
+            "volume: got 0 and values from 1 to 2, wants two values",
+        ),
         (lambda: self_similar(KEY, np.zeros((4, 4), int), 0.3), "volume: got an array of shape"),
         (lambda: self_similar(KEY, np.zeros(SHAPE), 0.3), "volume: got an array of shape"),
         (lambda: self_similar(KEY, _given(), 0.3, scales=(1.0, 0.0)), "scales: got"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bimmjax import InputError
-from bimmjax.sim import Structure, gaussian_structure, image_of, structure_labels
+from bimmjax.sim import Structure, gaussian_structure, image_of, label_structure, structure_labels
 from bimmjax.sim._structures.structure import order_statistic
 
 pytestmark = pytest.mark.numerics
@@ -137,6 +137,14 @@ def test_refusals(change: dict[str, Any], message: str):
 def test_refuses_levels_that_do_not_match_the_fields():
     with pytest.raises(InputError, match="structure: got fields of shape"):
         structure_labels(Structure(jnp.zeros((2, 4, 4, 4)), jnp.zeros(3)))
+
+
+def test_refuses_what_is_no_structure():
+    body = gaussian_structure(jax.random.key(0), (8, 8, 8), (0.5, 0.5), 2.0)
+    with pytest.raises(InputError, match=r"got Labelled, which has labels already \(\.labels\)"):
+        structure_labels(label_structure(body))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="structure: got ndarray; wants a Structure"):
+        structure_labels(np.zeros((2, 4, 4, 4)))  # type: ignore[arg-type]
 
 
 def test_refuses_a_wrong_number_of_values():

@@ -38,8 +38,8 @@ def self_similar(
     Parameters
     ----------
     key : random key.
-    volume : (z, y, x), bool or integers: where it is not 0 there is solid. Beyond its faces it
-        is continued as in a mirror.
+    volume : (z, y, x), bool or integers of two values: 0 in pores. Beyond its faces it is
+        continued as in a mirror.
     solid_fraction : share of the voxels that are solid in all copies, to the voxel. All surfaces
         are moved by a common distance, which shrinks and grows with the copies: each keeps the
         same share of its own.
@@ -122,6 +122,12 @@ def _binary(volume: object) -> np.ndarray:
     solid = found != 0
     if solid.all() or not solid.any():
         raise InputError(f"volume: got {'no pores' if solid.all() else 'no solid'}, wants both")
+    others = found[solid]
+    if others.min() != others.max():
+        raise InputError(
+            f"volume: got 0 and values from {others.min()} to {others.max()}, wants two values: 0 "
+            "in pores, and one other in the solid"
+        )
     return solid
 
 

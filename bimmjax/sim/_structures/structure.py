@@ -55,6 +55,10 @@ def structure_labels(structure: Structure) -> jax.Array:
 
 def checked_structure(structure: Structure) -> Structure:
     """`structure` in float32, its shapes found to match."""
+    if not isinstance(structure, tuple) or len(structure) != 2:
+        has = "Labelled" if hasattr(structure, "labels") else type(structure).__name__
+        more = ", which has labels already (.labels)" if hasattr(structure, "labels") else ""
+        raise InputError(f"structure: got {has}{more}; wants a Structure, fields with levels")
     fields, levels = structure
     if np.ndim(fields) != 4 or np.ndim(levels) != 1 or fields.shape[0] not in (1, levels.shape[0]):
         raise InputError(
