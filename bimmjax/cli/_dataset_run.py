@@ -243,7 +243,7 @@ def _finish(
     folder: Path, told: dict[str, Any], settings: TrainingSettings, pictures: bool, bars: Progress
 ) -> None:
     """The list of volumes, and a picture of the first."""
-    from bimmjax.cli._simulate_bse_run import name_of
+    from bimmjax.cli._simulate_bse_run import grey_unit, name_of
     from bimmjax.maps._folder import new_file
     from bimmjax.volumes import open_volume
 
@@ -265,7 +265,9 @@ def _finish(
         for energy in settings.energies
     }
     with new_file(folder / _PICTURE) as partial:
-        plot.backscatter(truth, images, ("pore", "solid")).savefig(partial, format="png")
+        unit = grey_unit(settings.instrument)
+        drawn = plot.backscatter(truth, images, ("pore", "solid"), unit=unit)
+        drawn.savefig(partial, format="png")
 
 
 def _text(content: Any) -> str:

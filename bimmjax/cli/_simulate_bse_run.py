@@ -109,7 +109,11 @@ def image_and_tell(run: BseRun) -> None:
                 for energy, name in zip(run.energies, names, strict=True)
             }
             phases = [m.name for m in run.materials]
-            plot.backscatter(seen, images, phases).savefig(folder / "simulate.png")
+            drawn = plot.backscatter(
+                seen, images, phases, unit=grey_unit(run.instrument),
+                places=places if places != list(range(len(places))) else None,
+            )  # fmt: skip
+            drawn.savefig(folder / "simulate.png")
     if not run.quiet:
         typer.echo(f"Written: {run.out} ({', '.join(names)})")
 
@@ -117,6 +121,13 @@ def image_and_tell(run: BseRun) -> None:
 def name_of(energy: float) -> str:
     """What the image at a voltage is called: "2kV"."""
     return f"{energy:g}kV"
+
+
+def grey_unit(instrument: Instrument | None) -> str:
+    """What the numbers of an image are."""
+    if instrument is None:
+        return "electrons seen per electron sent"
+    return "0 to 1, as the instrument records it"
 
 
 def planes(shape: Sequence[int]) -> dict[str, Any]:

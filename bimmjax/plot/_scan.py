@@ -10,7 +10,7 @@ import numpy as np
 
 from bimmjax.plot._labels import signed
 from bimmjax.plot._slices import frame, layout, middle_section, show
-from bimmjax.plot._style import INK, phase_colour, tidy
+from bimmjax.plot._style import INK, phase_colour, tidy, title
 from bimmjax.volumes import Volume
 
 if TYPE_CHECKING:
@@ -55,11 +55,13 @@ def scan(
     axes = made.add_axes(boxes[0])
     show(axes, grey, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
     frame(axes, grey, image, scale)
+    title(axes, f"image, {axes.get_title(loc='left')}")
     axes = made.add_axes(boxes[1])
     palette = ListedColormap([phase_colour(k) for k in range(phases)])
     section = grey._replace(pixels=truth.astype(np.float32))
     show(axes, section, cmap=palette, vmin=-0.5, vmax=phases - 0.5, interpolation_stage="rgba")
     frame(axes, section, image, scale)
+    title(axes, "labels there")
 
     left, bottom, wide, tall = boxes[2]
     # The axis needs room below, where slices have only their names.
@@ -74,6 +76,7 @@ def scan(
         axes.stairs(counts / grey.pixels.size, edges, color=colour, label=f"phase {phase}")
         axes.axvline(intensity, color=colour, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.set_xlabel("grey value", fontsize=9, color=INK)
+    axes.set_ylabel("share of voxels", fontsize=9, color=INK)
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(lambda x, _: signed(f"{x:.6g}"))
     axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from bimmjax import convert, open_volume, sim
+from bimmjax import convert, open_volume, plot, sim
 from bimmjax.cli import _simulate_followed
 from bimmjax.cli._simulate_followed import key_of
 
@@ -107,6 +107,17 @@ def test_montecarlo_slices_have_keys_of_their_own(labels: np.ndarray, run: Run, 
     fates = _told(here / "a.zarr")["images"]["1kV"]["montecarlo"]
     assert fates["electrons"] == 2 * 24 * 24 * 8
     assert fates["electrons"] == fates["backscattered"] + fates["absorbed"] + fates["truncated"]
+
+
+def test_pictures_tell_slices_and_scales(labels: np.ndarray):
+    seen, image = open_volume(labels[::5]), open_volume(labels[::5] * np.float32(0.5))
+    images = {"1 kV": image, "2 kV": image}
+    drawn = plot.backscatter(seen, images, ("pore", "solid"), places=[0, 5, 10, 15])
+    titles = [axes.get_title(loc="left") for axes in drawn.axes]
+    assert titles[0] == "truth, z = 10"
+    assert len(titles) == 5  # a slice of each, two bars
+    (text,) = (t.get_text() for t in drawn.texts)
+    assert text == "Grey: electrons seen per electron sent, on a scale for each voltage"
 
 
 def test_all_slices_are_announced(
