@@ -227,8 +227,8 @@ def _check_depth(
         if short == len(places):
             told.warn(
                 f"{labels.name} is {(labels.shape[0] - places[0]) * voxel[0]:.4g} nm deep from "
-                f"its first image on, and at {energy:g} kV electrons come back from {depth:.4g} nm: "
-                "what lies deeper is made up as the mirror image"
+                f"its first image on, and at {energy:g} kV electrons come back from "
+                f"{depth:.4g} nm: what lies deeper is made up as the mirror image"
             )
 
 
