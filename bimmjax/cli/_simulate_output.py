@@ -76,10 +76,15 @@ class Order:
         return jax.random.key(whole_number("seed", self.seed, 0, 2**31 - 1))
 
 
+_OTHER_FORMATS = (
+    ".tif", ".tiff", ".h5", ".hdf5", ".npy", ".npz", ".raw", ".nrrd", ".mrc", ".png", ".json",
+)  # fmt: skip
+
+
 def zarr_name(out: str | Path) -> Path:
     """`out` as a path; names of files of other formats are refused, for what is made is a zarr."""
     path = Path(out)
-    if path.suffix not in ("", ".zarr"):
+    if path.suffix.lower() in _OTHER_FORMATS:
         raise InputError(f"out: got {path}, wants a name that ends in .zarr")
     return path
 

@@ -111,7 +111,9 @@ def calibrate(
         raise InputError(f"energies: got {wanted}, wants different ones")
     whole_number("electrons", electrons, 1, 2**24)
     real_number("scale", scale, 0.01, 100.0)
-    deep = max((escape_depth(materials, energy) for energy in wanted), default=0.0)
+    # Through empty pores one sees that deep into the solid alone.
+    sparse = 1.0 if materials[0].elements else min(recipe.solid for recipe in _RECIPES)
+    deep = max((escape_depth(materials, energy) / sparse for energy in wanted), default=0.0)
     if deep > _DEEP * scale:
         raise InputError(
             f"scale: got {scale:g}, {_DEEP * scale:.4g} nm deep, where electrons of "

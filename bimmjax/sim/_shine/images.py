@@ -33,6 +33,7 @@ from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._units import check_spacing, convert_length
 
 _AT_ONCE = 16  # slices whose blurs are worked out together
+_SPARSE = 0.1  # of solid, where labels are traced and pores empty
 _LOOKED_AT = 9  # slices that tell how empty a volume is
 _MIRRORED = 8  # mirror images below the last slice, at most
 
@@ -74,7 +75,7 @@ def backscatter_images(
     Parameters
     ----------
     labels : (z, y, x) whole numbers 0 ... M - 1; z is depth. May be traced: it works inside `jit`
-        and `vmap`, where values are not checked.
+        and `vmap`, where values are not checked and a tenth counts as solid with empty pores.
     materials : of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`; empty pores
         are "vacuum".
     energy : of the beam, keV, 0.5 to 30.
@@ -111,8 +112,9 @@ def backscatter_images(
     docs/simulation.md.
     """
     found = _checks.material_labels("labels", labels, len(materials))
-    share = 1.0 if isinstance(found, Tracer) else _share(found, materials)
-    stack = _Stack(materials, energy, spacing, tilt, model, share)
+    stack = _Stack(
+        materials, energy, spacing, tilt, model, _share(found, materials), found.shape[0]
+    )
     stack.warn(found.shape[0])
 
     def read(z: slice) -> Array:
@@ -165,7 +167,7 @@ def backscatter_volume(
     if not all(known_material("materials", m).elements for m in materials):
         some = np.unique(np.linspace(0, volume.shape[0] - 1, _LOOKED_AT).astype(int)).tolist()
         share = float(np.mean([_share(labels(slice(z, z + 1)), materials) for z in some]))
-    stack = _Stack(materials, energy, spacing, tilt, model, share)
+    stack = _Stack(materials, energy, spacing, tilt, model, share, volume.shape[0])
     stack.warn(volume.shape[0])
     slabs = _Slabs(stack, labels, volume.shape)
 
@@ -189,6 +191,8 @@ def backscatter_volume(
 def _share(labels: np.ndarray, materials: Sequence[str | Material]) -> float:
     """Of voxels that scatter; not so little that nothing could be told from it."""
     scatters = np.array([bool(known_material("materials", m).elements) for m in materials])
+    if isinstance(labels, Tracer):
+        return 1.0 if scatters.all() else _SPARSE
     return max(float(scatters[labels].mean()), 0.01)
 
 
@@ -203,6 +207,7 @@ class _Stack:
         tilt: float,
         model: ShineThrough | None,
         share: float,
+        slices: int,
     ) -> None:
         self.used = [known_material("materials", m) for m in materials]
         if not any(m.elements for m in self.used):
@@ -217,8 +222,10 @@ class _Stack:
         # Through empty pores one sees that deep into the solid alone.
         self.deep = escape_depth(self.used, self.energy) / share
         # A tilted beam leaves the volume at +y and goes on in its mirror image.
-        beyond = 2.0 * self.deep * math.tan(math.radians(self.tilt))
-        self.rim = math.ceil(beyond / self.spacing[1])
+        lowest = min(2.0 * self.deep, (1 + _MIRRORED) * slices * self.spacing[0])
+        beyond = lowest * math.tan(math.radians(self.tilt)) / self.spacing[1]
+        # Powers of two, so that volumes a little more or less empty compile nothing anew.
+        self.rim = 2 ** math.ceil(math.log2(max(beyond, 1.0))) if beyond > 0.0 else 0
         table = material_table(self.used, self.energy, self.tilt)
         # Numbers also where labels are traced: they shape the loops.
         with jax.ensure_compile_time_eval():
@@ -239,7 +246,7 @@ class _Stack:
 
     def bottom(self, read: _Read, shape: tuple[int, ...]) -> Array:
         """The state below the last slice, from the mirror images of what is above it."""
-        deep = math.ceil(4.0 * self.deep / self.spacing[0])
+        deep = _AT_ONCE * math.ceil(4.0 * self.deep / self.spacing[0] / _AT_ONCE)
         size = shape[0]
         state = jnp.zeros((STAGES, shape[1] + self.rim, shape[2]), jnp.float32)
         # The lowest image first, each from its lowest slices up; every other one stands upright.
