@@ -69,7 +69,7 @@ def test_a_shallow_volume_is_told_in_one_line(labels: np.ndarray, run: Run, here
     words = ("simulate", "bse", "body.zarr", "--method", "montecarlo", "--electrons", "1")
     ended = run(*words, "--kv", "1", "--slices", "12", *PLAIN)
     assert (ended.status, ended.error.count("\n")) == (0, 1)
-    assert ended.error.startswith("Warning: body.zarr is 8 nm deep below its first image, and at 1")
+    assert ended.error.startswith("Warning: body.zarr is 8 nm deep from its first image on, and")
     depth = sim.escape_depth(["epoxy", "gold"], 1.0)
     assert f"come back from {depth:.4g} nm" in ended.error
     assert len(_told(here / "body-bse.zarr")["warnings"]) == 1

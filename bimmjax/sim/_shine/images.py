@@ -112,13 +112,13 @@ def backscatter_images(
     docs/simulation.md.
     """
     found = _checks.material_labels("labels", labels, len(materials))
-    stack = _Stack(
-        materials, energy, spacing, tilt, model, _share(found, materials), found.shape[0]
-    )
-    stack.warn(found.shape[0])
 
     def read(z: slice) -> Array:
         return found[z]
+
+    share = _share(read, found.shape[0], materials)
+    stack = _Stack(materials, energy, spacing, tilt, model, share, found.shape[0])
+    stack.warn(found.shape[0])
 
     bottom = stack.bottom(read, found.shape)
     return jnp.concatenate(stack.images(read, slice(0, found.shape[0]), bottom)[0])
@@ -163,10 +163,7 @@ def backscatter_volume(
             "labels", volume.read(z, slice(None), slice(None)), len(materials)
         )
 
-    share = 1.0
-    if not all(known_material("materials", m).elements for m in materials):
-        some = np.unique(np.linspace(0, volume.shape[0] - 1, _LOOKED_AT).astype(int)).tolist()
-        share = float(np.mean([_share(labels(slice(z, z + 1)), materials) for z in some]))
+    share = _share(labels, volume.shape[0], materials)
     stack = _Stack(materials, energy, spacing, tilt, model, share, volume.shape[0])
     stack.warn(volume.shape[0])
     slabs = _Slabs(stack, labels, volume.shape)
@@ -188,12 +185,16 @@ def backscatter_volume(
     )  # fmt: skip
 
 
-def _share(labels: np.ndarray, materials: Sequence[str | Material]) -> float:
-    """Of voxels that scatter; not so little that nothing could be told from it."""
+def _share(read: _Read, slices: int, materials: Sequence[str | Material]) -> float:
+    """Of voxels that scatter in some slices; not so little that nothing could be told from it."""
     scatters = np.array([bool(known_material("materials", m).elements) for m in materials])
-    if isinstance(labels, Tracer):
-        return 1.0 if scatters.all() else _SPARSE
-    return max(float(scatters[labels].mean()), 0.01)
+    if scatters.all():
+        return 1.0
+    at = np.unique(np.linspace(0, slices - 1, _LOOKED_AT).astype(int)).tolist()
+    some = [read(slice(z, z + 1)) for z in at]
+    if isinstance(some[0], Tracer):
+        return _SPARSE
+    return max(float(np.mean([scatters[labels].mean() for labels in some])), 0.01)
 
 
 class _Stack:
