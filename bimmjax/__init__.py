@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from bimmjax import descriptors, fitting, maps, models, properties, segmentation, sim, volumes
+    from bimmjax import (
+        descriptors,
+        fitting,
+        maps,
+        models,
+        nets,
+        properties,
+        segmentation,
+        sim,
+        volumes,
+    )
     from bimmjax._core.checks import InputError
     from bimmjax.descriptors import Description, Scores, describe, evaluate
     from bimmjax.fitting import Fit, fit
@@ -43,6 +53,7 @@ _SUBPACKAGES = (
     "fitting",
     "maps",
     "models",
+    "nets",
     "properties",
     "segmentation",
     "sim",
@@ -68,6 +79,7 @@ __all__ = [
     "map_fits",
     "maps",
     "models",
+    "nets",
     "open_maps",
     "open_volume",
     "properties",

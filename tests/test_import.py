@@ -9,7 +9,17 @@ import pytest
 
 import bimmjax
 
-HEAVY = ("jax", "scipy", "matplotlib", "tensorstore", "tifffile", "h5py", "skimage", "torch")
+HEAVY = (
+    "jax",
+    "flax",
+    "scipy",
+    "matplotlib",
+    "tensorstore",
+    "tifffile",
+    "h5py",
+    "skimage",
+    "torch",
+)
 
 
 def test_import_loads_nothing_heavy() -> None:

@@ -1,0 +1,12 @@
+"""Segmentation networks: architectures, and what trains and applies them.
+
+Images are (batch, *space, channels), float32; logits (batch, *space, classes), float32.
+"""
+
+from bimmjax.nets._blocks.convolution import count_parameters as count_parameters
+from bimmjax.nets._blocks.norms import freeze_norms as freeze_norms
+from bimmjax.nets._build import NETWORKS as NETWORKS
+from bimmjax.nets._build import build as build
+from bimmjax.nets._network import Network as Network
+from bimmjax.nets._network import set_compute_dtype as set_compute_dtype
+from bimmjax.nets._networks.modular_unet import ModularUNet as ModularUNet
