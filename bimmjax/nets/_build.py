@@ -9,9 +9,18 @@ from flax import nnx
 from bimmjax._core.checks import InputError, whole_number
 from bimmjax.nets._network import Network
 from bimmjax.nets._networks.modular_unet import ModularUNet
+from bimmjax.nets._networks.unet import UNet
+from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
+from bimmjax.nets._networks.unetpp import UNetPlusPlus
+from bimmjax.nets._networks.xy_unet3d import XYUNet3D
 
 NETWORKS: dict[str, type[Network]] = {
     "modular-unet": ModularUNet,
+    "unet": UNet,
+    "unet3d": UNet3D,
+    "resunet3d": ResUNet3D,
+    "xy-unet3d": XYUNet3D,
+    "unet++": UNetPlusPlus,
 }
 
 

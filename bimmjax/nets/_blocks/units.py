@@ -67,6 +67,19 @@ class Maker:
             rngs=self.rngs,
         )
 
+    def depthwise(self, features: int, *, stride: int = 1, dilation: int = 1) -> Conv:
+        """A convolution of width 3 of each feature by itself."""
+        return Conv(
+            features,
+            features,
+            (3,) * self.dims,
+            stride=stride,
+            dilation=dilation,
+            groups=features,
+            bias=self.bias,
+            rngs=self.rngs,
+        )
+
     def normed(self, features: int) -> nnx.Module:
         """A normalisation in the network's style."""
         return make_norm(
