@@ -9,9 +9,15 @@ from bimmjax.nets._build import NETWORKS as NETWORKS
 from bimmjax.nets._build import build as build
 from bimmjax.nets._network import Network as Network
 from bimmjax.nets._network import set_compute_dtype as set_compute_dtype
+from bimmjax.nets._networks.deeplab import DeepLabV3Plus as DeepLabV3Plus
+from bimmjax.nets._networks.fusion import EarlyFusion as EarlyFusion
+from bimmjax.nets._networks.fusion import IntermediateFusion as IntermediateFusion
+from bimmjax.nets._networks.fusion import LateFusion as LateFusion
 from bimmjax.nets._networks.modular_unet import ModularUNet as ModularUNet
+from bimmjax.nets._networks.pspnet import PSPNet as PSPNet
 from bimmjax.nets._networks.unet import UNet as UNet
 from bimmjax.nets._networks.unet3d import ResUNet3D as ResUNet3D
 from bimmjax.nets._networks.unet3d import UNet3D as UNet3D
 from bimmjax.nets._networks.unetpp import UNetPlusPlus as UNetPlusPlus
+from bimmjax.nets._networks.vnet import VNet as VNet
 from bimmjax.nets._networks.xy_unet3d import XYUNet3D as XYUNet3D

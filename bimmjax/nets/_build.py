@@ -8,10 +8,14 @@ from flax import nnx
 
 from bimmjax._core.checks import InputError, whole_number
 from bimmjax.nets._network import Network
+from bimmjax.nets._networks.deeplab import DeepLabV3Plus
+from bimmjax.nets._networks.fusion import EarlyFusion, IntermediateFusion, LateFusion
 from bimmjax.nets._networks.modular_unet import ModularUNet
+from bimmjax.nets._networks.pspnet import PSPNet
 from bimmjax.nets._networks.unet import UNet
 from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
 from bimmjax.nets._networks.unetpp import UNetPlusPlus
+from bimmjax.nets._networks.vnet import VNet
 from bimmjax.nets._networks.xy_unet3d import XYUNet3D
 
 NETWORKS: dict[str, type[Network]] = {
@@ -21,6 +25,12 @@ NETWORKS: dict[str, type[Network]] = {
     "resunet3d": ResUNet3D,
     "xy-unet3d": XYUNet3D,
     "unet++": UNetPlusPlus,
+    "pspnet": PSPNet,
+    "deeplabv3+": DeepLabV3Plus,
+    "vnet": VNet,
+    "fusion-early": EarlyFusion,
+    "fusion-intermediate": IntermediateFusion,
+    "fusion-late": LateFusion,
 }
 
 

@@ -1,0 +1,276 @@
+"""One segmentation from images at several voltages, joined early, midway or late."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from bimmjax._core.checks import InputError, choice
+from bimmjax.nets._blocks.convolution import Conv
+from bimmjax.nets._network import Network, check_common
+from bimmjax.nets._networks.unet import UNet
+from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
+
+COMBINED = ("ensemble", "voting")
+
+
+class _Fusion(Network):
+    """One U-Net for each channel of the images, each channel being one voltage."""
+
+    def _make_branches(
+        self,
+        channels: int,
+        outputs: int,
+        dims: int,
+        context: int,
+        width: int | None,
+        depth: int | None,
+        norm: str,
+        dropout: float,
+        residual: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        check_common(channels, outputs, context)
+        if channels < 2:
+            raise InputError(f"channels: got {channels}, wants one for each of 2 voltages or more")
+        self.branches = nnx.List(
+            branch(1, outputs, dims, context, width, depth, norm, dropout, residual, rngs)
+            for _ in range(channels)
+        )
+
+    def _apply_branches(self, images: Array) -> list[Array]:
+        # Slices are stacked one after the other, each with all its channels.
+        return [
+            branch._forward(images[..., at :: self.channels])
+            for at, branch in enumerate(self.branches)
+        ]
+
+
+def branch(
+    channels: int,
+    classes: int,
+    dims: int,
+    context: int,
+    width: int | None,
+    depth: int | None,
+    norm: str,
+    dropout: float,
+    residual: bool,
+    rngs: nnx.Rngs,
+) -> UNet | UNet3D:
+    """A U-Net in two (with neighbouring slices) or three dimensions."""
+    if dims == 2:
+        return UNet(
+            channels=channels,
+            classes=classes,
+            context=context,
+            width=64 if width is None else width,
+            depth=4 if depth is None else depth,
+            norm=norm,
+            dropout=dropout,
+            residual=residual,
+            rngs=rngs,
+        )
+    if dims != 3 or context != 1:
+        raise InputError(f"dims, context: got {dims}, {context}, wants dims 2, or 3 with context 1")
+    return (ResUNet3D if residual else UNet3D)(
+        channels=channels,
+        classes=classes,
+        width=32 if width is None else width,
+        depth=3 if depth is None else depth,
+        norm=norm,
+        dropout=dropout,
+        rngs=rngs,
+    )
+
+
+class EarlyFusion(Network):
+    """One U-Net on all voltages as channels (FIB Article III, section 2.2.1, Figure 6A).
+
+    ==================  ==========================================
+    setting             FIB Article III
+    ==================  ==========================================
+    channels            3: 1, 2 and 4 kV
+    `dims`, `context`   2 and 3; 7 neighbouring slices did best
+    `depth`             4 encoding blocks
+    `residual`          True
+    loss                Dice, Adam from 1e-4
+    ==================  ==========================================
+
+    `width` and `depth` None are those of `UNet`, or in three dimensions of `UNet3D`.
+
+    Raises
+    ------
+    InputError
+        For settings or images that cannot be.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from bimmjax.nets import EarlyFusion
+    >>> net = EarlyFusion(channels=3, classes=2, context=7, width=2, depth=2, rngs=nnx.Rngs(0))
+    >>> net(jnp.zeros((1, 8, 8, 21))).shape
+    (1, 8, 8, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        classes: int,
+        dims: int = 2,
+        context: int = 1,
+        width: int | None = None,
+        depth: int | None = None,
+        norm: str = "batch",
+        dropout: float = 0.0,
+        residual: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        check_common(channels, classes, context)
+        self.unet = branch(
+            channels, classes, dims, context, width, depth, norm, dropout, residual, rngs
+        )
+        _take_over(self, self.unet, channels, classes)
+
+    def _forward(self, images: Array) -> Array:
+        return self.unet._forward(images)
+
+
+class IntermediateFusion(_Fusion):
+    """A U-Net for each voltage up to its features, which a small network classifies together.
+
+    FIB Article III, section 2.2.2, Figure 6B; settings as in `EarlyFusion`. Each branch gives
+    `features` features at every voxel, and two fully connected layers (1 × 1 convolutions, ReLU
+    between) of all of them give the logits.
+
+    Raises
+    ------
+    InputError
+        For settings or images that cannot be.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from bimmjax.nets import IntermediateFusion
+    >>> net = IntermediateFusion(channels=2, classes=2, width=2, depth=1, rngs=nnx.Rngs(0))
+    >>> net(jnp.zeros((1, 8, 8, 2))).shape
+    (1, 8, 8, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        classes: int,
+        dims: int = 2,
+        context: int = 1,
+        width: int | None = None,
+        depth: int | None = None,
+        features: int = 16,
+        norm: str = "batch",
+        dropout: float = 0.0,
+        residual: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        check_common(channels, classes, context)
+        self._make_branches(
+            channels, features, dims, context, width, depth, norm, dropout, residual, rngs
+        )
+        ones = (1,) * dims
+        self.hidden = Conv(channels * features, 2 * features, ones, rngs=rngs)
+        self.classifier = Conv(2 * features, classes, ones, rngs=rngs)
+        _take_over(self, self.branches[0], channels, classes)
+
+    def _forward(self, images: Array) -> Array:
+        joined = jnp.concatenate(self._apply_branches(images), -1)
+        return self.classifier(nnx.relu(self.hidden(nnx.relu(joined))))
+
+
+class LateFusion(_Fusion):
+    """A whole U-Net for each voltage, and a layer that weighs their probabilities.
+
+    FIB Article III, section 2.2.3, Figure 6C, and its appendix 1; settings as in `EarlyFusion`.
+
+    combine : "ensemble" is a 1 × 1 convolution of all the branches' probabilities; "voting" is
+        their mean with one weight for each voltage (`voting_weights`, positive and summing to
+        one), which tells what each voltage contributes. The paper's were 0.5, 0.3 and 0.2 for 1,
+        2 and 4 kV.
+
+    `heads` gives the final logits and those of every branch, so that the branches can be trained
+    at once; trained one after the other, as in the paper, they are `branches`.
+
+    Raises
+    ------
+    InputError
+        For settings or images that cannot be.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from bimmjax.nets import LateFusion
+    >>> net = LateFusion(
+    ...     channels=2, classes=2, width=2, depth=1, combine="voting", rngs=nnx.Rngs(0)
+    ... )
+    >>> len(net.heads(jnp.zeros((1, 8, 8, 2)))), net.voting_weights.tolist()
+    (3, [0.5, 0.5])
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        classes: int,
+        dims: int = 2,
+        context: int = 1,
+        width: int | None = None,
+        depth: int | None = None,
+        combine: str = "ensemble",
+        norm: str = "batch",
+        dropout: float = 0.0,
+        residual: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        check_common(channels, classes, context)
+        choice("combine", combine, COMBINED)
+        self._make_branches(
+            channels, classes, dims, context, width, depth, norm, dropout, residual, rngs
+        )
+        self.ensemble = nnx.data(None)
+        self.votes = nnx.data(None)
+        if combine == "ensemble":
+            self.ensemble = Conv(channels * classes, classes, (1,) * dims, rngs=rngs)
+        else:
+            self.votes = nnx.Param(jnp.zeros((channels,), jnp.float32))
+        _take_over(self, self.branches[0], channels, classes)
+
+    @property
+    def voting_weights(self) -> Array:
+        """(channels,) what each voltage's probabilities count; `InputError` without voting."""
+        if self.votes is None:
+            raise InputError('combine: got "ensemble", wants "voting" for voting weights')
+        return jax.nn.softmax(self.votes[...])
+
+    def _all_heads(self, images: Array) -> tuple[Array, ...]:
+        branches = self._apply_branches(images)
+        if self.votes is None:
+            joined = jnp.concatenate([jax.nn.softmax(logits) for logits in branches], -1)
+            return (self.ensemble(joined), *branches)
+        logs = jnp.stack([jax.nn.log_softmax(logits) for logits in branches], -1)
+        weights = jax.nn.log_softmax(self.votes[...]).astype(logs.dtype)
+        return (jax.nn.logsumexp(logs + weights, -1), *branches)
+
+    def _forward(self, images: Array) -> Array:
+        return self._all_heads(images)[0]
+
+
+def _take_over(net: Network, part: Network, channels: int, classes: int) -> None:
+    """Describe a network whose outputs reach as far as those of a part of it."""
+    net.channels, net.classes, net.context = channels, classes, part.context
+    net.dims, net.local = part.dims, part.local
+    net.multiple, net.halo = part.multiple, part.halo
