@@ -241,8 +241,8 @@ class LateFusion(_Fusion):
         self._make_branches(
             channels, classes, dims, context, width, depth, norm, dropout, residual, rngs
         )
-        self.ensemble = nnx.data(None)
-        self.votes = nnx.data(None)
+        self.ensemble: Conv | None = nnx.data(None)
+        self.votes: nnx.Param[Array] | None = nnx.data(None)
         if combine == "ensemble":
             self.ensemble = Conv(channels * classes, classes, (1,) * dims, rngs=rngs)
         else:
@@ -258,11 +258,11 @@ class LateFusion(_Fusion):
 
     def _all_heads(self, images: Array) -> tuple[Array, ...]:
         branches = self._apply_branches(images)
-        if self.votes is None:
+        if self.ensemble is not None:
             joined = jnp.concatenate([jax.nn.softmax(logits) for logits in branches], -1)
             return (self.ensemble(joined), *branches)
         logs = jnp.stack([jax.nn.log_softmax(logits) for logits in branches], -1)
-        weights = jax.nn.log_softmax(self.votes[...]).astype(logs.dtype)
+        weights = jnp.log(self.voting_weights).astype(logs.dtype)
         return (jax.nn.logsumexp(logs + weights, -1), *branches)
 
     def _forward(self, images: Array) -> Array:
