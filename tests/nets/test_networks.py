@@ -312,7 +312,9 @@ def test_unetpp_pruned_is_the_head_of_the_whole_and_knows_no_deeper_nodes():
         assert sizes[-1] == count_parameters(built)
         assert pruned.halo == built.halo
     assert sizes == sorted(sizes, reverse=True)
-    # The whole one is untouched.
+    # The whole one is untouched, whatever becomes of what was cut from it.
+    pruned.classifiers[0].blocks[0].bias[...] += 1.0
+    assert bool((net.heads(images)[3] != pruned(images)).any())
     assert len(net.heads(images)) == 4
     with pytest.raises(InputError, match="levels: got 4, wants a whole number from 1 to 3"):
         net.pruned(3).pruned(4)

@@ -143,8 +143,7 @@ class UNetPlusPlus(Network):
         Its logits are those of head `levels` of the whole network.
         """
         whole_number("levels", levels, 1, self.levels)
-        graph, state = nnx.split(self)
-        net = nnx.merge(graph, state)
+        net = nnx.clone(self)
         for key in list(net.nodes):
             i, j = (int(part) for part in key.split("_"))
             if i + j > levels:
