@@ -12,8 +12,6 @@ from bimmjax import InputError
 from bimmjax.nets import NETWORKS, Network, build, count_parameters
 from bimmjax.nets._backbones.choose import make_backbone
 
-pytestmark = pytest.mark.numerics
-
 # Settings that make each network small.
 SMALL: dict[str, dict] = {
     "modular-unet": {"width": 2, "depth": 2},

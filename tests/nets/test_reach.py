@@ -9,8 +9,6 @@ from flax import nnx
 
 from bimmjax.nets import Network, build
 
-pytestmark = pytest.mark.numerics
-
 # Every purely convolutional network, and the axis that is looked along.
 LOCAL: list[tuple[str, dict, int]] = [
     ("modular-unet", {"depth": 2}, 1),

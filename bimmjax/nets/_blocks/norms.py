@@ -65,7 +65,7 @@ def freeze_norms(net: nnx.Module, frozen: bool = True) -> int:
     >>> from flax import nnx
     >>> from bimmjax.nets import build, freeze_norms
     >>> freeze_norms(build("modular-unet", channels=1, classes=3, width=2, depth=2))
-    21
+    19
     """
     found = [module for _, module in nnx.iter_modules(net) if isinstance(module, BatchNorm)]
     for norm in found:

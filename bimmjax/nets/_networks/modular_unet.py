@@ -79,7 +79,7 @@ class ModularUNet(Network):
     >>> net(jnp.zeros((1, 16, 24, 1))).shape
     (1, 16, 24, 3)
     >>> net.multiple, net.halo
-    ((8, 8), (69, 69))
+    ((8, 8), (65, 65))
     """
 
     def __init__(
