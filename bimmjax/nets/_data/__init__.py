@@ -1,0 +1,1 @@
+"""Patches to train on, and tiles to validate on, from lazy volumes."""

@@ -1,0 +1,64 @@
+"""How many voxels of each class there are in each slice, and where some of them lie."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.nets.losses import IGNORED
+from bimmjax.volumes import Volume, stream
+
+_SLAB = 2**24
+_PLACES = 16
+
+
+class Census(NamedTuple):
+    """Of one volume of labels."""
+
+    counts: np.ndarray
+    """(slices, classes) int64."""
+    places: np.ndarray
+    """(slices, classes, 16, 2) int32: y and x of voxels drawn at random from each class in each
+    slice; 0 where there is none."""
+
+    def labelled(self, block: range) -> np.ndarray:
+        """Slices of a block in which any voxel has a label."""
+        inside = np.arange(block.start, block.stop)
+        return inside[self.counts[inside].sum(1) > 0]
+
+
+def census(labels: Volume, classes: int, seed: int) -> Census:
+    """Count in one streamed pass; the same seed draws the same places.
+
+    Raises
+    ------
+    InputError
+        Labels beyond the classes other than 255.
+    """
+    depth, y, x = labels.shape
+    counts = np.zeros((depth, classes), np.int64)
+    places = np.zeros((depth, classes, _PLACES, 2), np.int32)
+    for block in stream(labels, (max(_SLAB // (y * x), 1), y, x), halo=0):
+        for z, one in enumerate(block.data, block.start[0]):
+            _check(one, classes, z)
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(z,)))
+            flat = one.ravel()
+            for label in range(classes):
+                there = np.flatnonzero(flat == label)
+                counts[z, label] = there.size
+                if there.size:
+                    drawn = there[rng.integers(there.size, size=_PLACES)]
+                    places[z, label] = np.stack(np.divmod(drawn, x), -1)
+    return Census(counts, places)
+
+
+def _check(labels: np.ndarray, classes: int, z: int) -> None:
+    wrong = (labels != IGNORED) & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        raise InputError(
+            f"labels: got {labels[y, x]} at (z, y, x) = ({z}, {y}, {x}), wants 0 to {classes - 1}, "
+            f"or {IGNORED} where there is no label"
+        )
