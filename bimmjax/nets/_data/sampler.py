@@ -207,7 +207,7 @@ class Sampler:
         if how.brightness:
             channels = image.shape[-1] // how.context
             shift = rng.uniform(-how.brightness, how.brightness, channels)
-            image = image + np.repeat(shift, how.context).astype(np.float32)
+            image = image + np.tile(shift, how.context).astype(np.float32)
         if how.noise:
             scale = np.float32(rng.uniform(0.0, how.noise))
             image = image + scale * rng.standard_normal(image.shape, np.float32)

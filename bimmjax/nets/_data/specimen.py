@@ -83,16 +83,17 @@ def normalised(specimen: Specimen, how: str) -> Specimen:
 
 
 def stacked(specimen: Specimen, z: int, y: slice, x: slice, context: int) -> np.ndarray:
-    """Normalised slices around slice z as channels, (y, x, images * context) float32.
+    """Normalised slices around slice z as channels, (y, x, context * images) float32.
 
-    Image by image, from the first slice to the last; beyond the volume's ends its outermost
-    slice stands again.
+    Slice by slice from the lowest z, each with all its images; beyond the volume's ends its
+    outermost slice stands again.
     """
     half, depth = context // 2, specimen.shape[0]
     read = range(max(z - half, 0), min(z + half + 1, depth))
     held = np.clip(np.arange(z - half, z + half + 1), 0, depth - 1) - read.start
-    channels = boxes(specimen, slice(read.start, read.stop), y, x)
-    return np.concatenate([np.moveaxis(one[held], 0, -1) for one in channels], -1)
+    channels = np.stack(boxes(specimen, slice(read.start, read.stop), y, x), -1)
+    slices = np.moveaxis(channels[held], 0, 2)
+    return slices.reshape(*slices.shape[:2], -1)
 
 
 def boxes(specimen: Specimen, z: slice, y: slice, x: slice) -> list[np.ndarray]:

@@ -1,0 +1,136 @@
+"""What a run learns from, looks at, and is tested on, opened by its recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.nets._data.census import Census, census
+from bimmjax.nets._data.sampler import Drawing, Sampler
+from bimmjax.nets._data.specimen import Specimen, normalised, open_specimens
+from bimmjax.nets._data.split import Split, split
+from bimmjax.nets._data.tiles import Tiles
+from bimmjax.nets._train.recipe import Recipe
+
+# Patches that nobody has chosen, along an axis at most.
+_USUAL = {2: 160, 3: 32}
+
+
+class Data(NamedTuple):
+    """Where training and validation take their batches from."""
+
+    sampler: Sampler
+    validation: Tiles
+    test: Tiles
+    splits: list[Split]
+    identity: dict[str, Any]
+    """What tells these data from others."""
+
+
+def opened(recipe: Recipe, images: Any, labels: Any, weight: Any) -> tuple[Recipe, list[Specimen]]:
+    """The volumes, and the recipe with their paths and the number of channels in it."""
+    if images is None and labels is None:
+        if not recipe.images or not recipe.labels:
+            raise InputError("images: got none, and a recipe without paths; wants volumes")
+        images, labels, weight = recipe.images, recipe.labels, recipe.weight or None
+    elif images is None or labels is None:
+        raise InputError("labels: got images alone or labels alone, wants both")
+    several = isinstance(labels, list | tuple)
+    paths = replace(
+        recipe,
+        images=_paths(images if several else [images], nested=True),
+        labels=_paths(labels if several else [labels]),
+        weight=_paths([] if weight is None else weight if several else [weight]),
+    )
+    found = open_specimens(images, labels, weight)
+    channels = len(found[0].images)
+    if recipe.channels not in (0, channels):
+        raise InputError(f"images: got {channels} channels, wants {recipe.channels} (the recipe)")
+    return replace(paths, channels=channels), found
+
+
+def with_patch(recipe: Recipe, net: Any, specimens: Sequence[Specimen]) -> Recipe:
+    """The recipe with a patch that suits the network; one that is there already is checked."""
+    multiple = tuple(net.multiple)
+    if recipe.patch:
+        if len(recipe.patch) != net.dims or any(
+            p % m for p, m in zip(recipe.patch, multiple, strict=True)
+        ):
+            raise InputError(
+                f"patch: got {recipe.patch}, wants {net.dims} sizes, multiples of {multiple}"
+            )
+        return recipe
+    depths = [len(_split(one, recipe).train) for one in specimens]
+    if recipe.split[1]:
+        depths += [len(_split(one, recipe).validation) for one in specimens]
+    room = [min(depths), *np.min([one.shape[1:] for one in specimens], 0).tolist()][-net.dims :]
+    patch = tuple(
+        min(int(n), _USUAL[net.dims]) // m * m for n, m in zip(room, multiple, strict=True)
+    )
+    if 0 in patch:
+        raise InputError(
+            f"patch: got blocks of {tuple(room)} voxels, wants at least {multiple} for "
+            f"{recipe.network}"
+        )
+    return replace(recipe, patch=patch)
+
+
+def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data:
+    """Count labels, normalise, and divide into blocks."""
+    ready = [normalised(one, recipe.normalise) for one in specimens]
+    counts = [census(one.labels, recipe.classes, recipe.seed) for one in ready]
+    splits = [_split(one, recipe) for one in ready]
+    drawing = Drawing(
+        patch=recipe.patch,
+        context=context,
+        every=recipe.every,
+        foreground=recipe.foreground,
+        symmetries=recipe.symmetries,
+        stretch=recipe.stretch,
+        brightness=recipe.brightness,
+        noise=recipe.noise,
+        seed=recipe.seed,
+    )
+
+    def tiles(blocks: list[range]) -> Tiles:
+        return Tiles(ready, counts, blocks, drawing, recipe.tiles)
+
+    validation = tiles([one.validation for one in splits])
+    if recipe.split[1] and not len(validation):
+        raise InputError("labels: got none within the validation block, wants some, or no block")
+    return Data(
+        Sampler(ready, counts, [one.train for one in splits], drawing),
+        validation,
+        tiles([one.test for one in splits]),
+        splits,
+        _identity(ready, counts),
+    )
+
+
+def _split(specimen: Specimen, recipe: Recipe) -> Split:
+    return split(specimen.shape[0], recipe.split, recipe.margin)
+
+
+def _identity(specimens: Sequence[Specimen], counts: Sequence[Census]) -> dict[str, Any]:
+    return {
+        "shapes": [list(one.shape) for one in specimens],
+        "normalisations": [[list(n) for n in one.normalisations] for one in specimens],
+        "voxels": [one.counts.sum(0).tolist() for one in counts],
+    }
+
+
+def _paths(given: Any, nested: bool = False) -> Any:
+    """Paths as words, and nothing at all where there is anything else."""
+    entries = list(given) if isinstance(given, list | tuple) else []
+    if nested:
+        each = [e if isinstance(e, list | tuple) else (e,) for e in entries]
+        found = tuple(_paths(one) for one in each)
+        return found if all(found) else ()
+    if not all(isinstance(e, str | os.PathLike) for e in entries):
+        return ()
+    return tuple(os.fspath(e) for e in entries)

@@ -1,0 +1,94 @@
+"""The folder of a run: its recipe, its log, its checkpoints; gone on with, or refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bimmjax._core.checks import InputError
+from bimmjax.nets._train.checkpoint import checkpoints, new_file, tidy
+from bimmjax.nets._train.recipe import Recipe, difference, recipe_of, recipe_text
+
+RECIPE, LOG, SUMMARY = "recipe.toml", "log.csv", "train.json"
+_OWN = (RECIPE, LOG, SUMMARY, "curves.png")
+
+
+def prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
+    """A folder with the recipe in it, and with nothing of another recipe.
+
+    A run whose rate does not depend on the number of epochs may be given more of them.
+
+    Raises
+    ------
+    InputError
+        A folder of something else, or of a run by another recipe.
+    """
+    earlier = out / RECIPE
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out: got {out}, which is a file; wants a folder to make")
+    if out.is_dir() and not earlier.is_file() and any(out.iterdir()):
+        raise InputError(f"out: got {out}, which is no run of training; wants a new folder")
+    if earlier.is_file() and overwrite:
+        for name in _OWN[1:]:
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    elif earlier.is_file():
+        before = recipe_of(earlier)
+        if recipe.schedule != "linear" and before.epochs < recipe.epochs:
+            before = replace(before, epochs=recipe.epochs)
+        apart = difference(recipe, before)
+        if apart is not None and checkpoints(out):
+            raise InputError(
+                f"out: got {out}, a run by another recipe ({apart}); wants a new folder, or the "
+                "old run to be overwritten"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    tidy(out)
+    for path in out.glob(".*.partial"):
+        path.unlink()
+    with new_file(earlier) as partial:
+        partial.write_text(recipe_text(recipe), encoding="utf-8")
+
+
+def write_log(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """All epochs so far, as CSV."""
+    with new_file(out / LOG) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a log, numbers as numbers, None where there is none.
+
+    Raises
+    ------
+    InputError
+        No log, or a damaged one.
+    """
+    try:
+        with (folder / LOG).open(encoding="utf-8", newline="") as file:
+            return [
+                {name: _number(value) for name, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"folder: got {folder}, whose {LOG} cannot be read ({error})") from None
+
+
+def write_summary(out: Path, told: dict[str, Any]) -> None:
+    """train.json."""
+    with new_file(out / SUMMARY) as partial:
+        text = json.dumps(told, indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _number(value: str) -> float | int | None:
+    if value == "":
+        return None
+    return int(value) if value.isdecimal() else float(value)

@@ -1,0 +1,75 @@
+"""A trained network back from its folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from bimmjax._core.checks import InputError, choice
+from bimmjax.nets._train.checkpoint import checkpoints, place, read, restored
+from bimmjax.nets._train.folder import RECIPE
+from bimmjax.nets._train.recipe import Recipe, recipe_of
+from bimmjax.nets._train.step import State
+
+
+def load(folder: str | os.PathLike[str], which: str = "best") -> tuple[nnx.Module, Recipe]:
+    """The network that `train` has left in a folder, ready to be applied, and its recipe.
+
+    Parameters
+    ----------
+    folder : path
+        The `out` of `train`.
+    which : str
+        "best": after the epoch with the lowest validation loss; "last": the latest.
+
+    Returns
+    -------
+    net : flax.nnx.Module
+        In eval mode.
+    recipe : Recipe
+
+    Raises
+    ------
+    InputError
+        No run, no checkpoint yet, or one of another network.
+    """
+    choice("which", which, ("best", "last"))
+    out = Path(folder)
+    if not (out / RECIPE).is_file():
+        raise InputError(f"folder: got {out}, which is no run of training; wants one")
+    recipe = recipe_of(out / RECIPE)
+    epochs = checkpoints(out)
+    if not epochs:
+        raise InputError(f"folder: got {out}, where nothing has been learned yet; wants a run")
+    epoch = epochs[-1]
+    if which == "best":
+        epoch = read(out, epoch)[1]["course"]["best_epoch"]
+    net = built(recipe)
+    put_back(net, out, epoch)
+    return net, recipe
+
+
+def built(recipe: Recipe) -> Any:
+    """The network of a recipe as it begins."""
+    from bimmjax.nets import build
+
+    return build(
+        recipe.network,
+        channels=recipe.channels,
+        classes=recipe.classes,
+        seed=recipe.seed,
+        **recipe.settings,
+    )
+
+
+def put_back(net: nnx.Module, out: Path, epoch: int) -> None:
+    """Give a network the parameters of a checkpoint, and set it to eval mode."""
+    arrays, _ = read(out, epoch)
+    kept = {name: a for name, a in arrays.items() if not name.startswith("optimiser")}
+    _, params, rest = nnx.split(net, nnx.Param, ...)
+    found = restored(State(params, rest, None), kept, place(out, epoch))
+    nnx.update(net, found.params, found.rest)
+    net.eval()

@@ -1,0 +1,285 @@
+"""Runs: they learn, they go on where they were killed, and they refuse what cannot be."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from bimmjax import InputError, nets
+from bimmjax.nets._train import checkpoint
+from bimmjax.nets._train.checkpoint import checkpoints, named_arrays, read
+
+
+def weights(net: nnx.Module) -> dict[str, np.ndarray]:
+    return named_arrays(nnx.state(net))
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def assert_same_log(one: list[dict], other: list[dict]) -> None:
+    def told(rows):
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+    assert told(one) == told(other)
+
+
+def test_it_learns_and_leaves_what_it_promises(tiny, pair, settings, tmp_path):
+    steps = []
+    how = settings | {"epochs": 12, "steps": 8, "learning_rate": 0.05, "optimiser": "adam"}
+    how |= {"loss": "cross-entropy+dice", "batch": 4}
+    found = nets.train(how, *pair, tmp_path / "net", progress=lambda *s: steps.append(s))
+    assert steps == [(n, 96) for n in range(97)]
+    losses = [row["validation_loss"] for row in found.history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert found.history[-1]["validation_mean_iou"] > 0.8
+    told = json.loads((tmp_path / "net" / "train.json").read_text("utf-8"))
+    assert told["test"]["mean_iou"] > 0.8
+    # 24 slices, of which two are margins: 13, 4 and 4 are 60, 20 and 20 % of the rest.
+    assert told["blocks"] == [{"train": [0, 14], "validation": [15, 19], "test": [20, 24]}]
+    assert told["best_epoch"] == 1 + int(np.argmin(losses))
+    assert checkpoints(tmp_path / "net") == sorted({12, told["best_epoch"]})
+    with (tmp_path / "net" / "log.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
+    assert [float(row["validation_loss"]) for row in rows] == losses
+    recipe = tomllib.loads((tmp_path / "net" / "recipe.toml").read_text("utf-8"))
+    assert recipe["network"]["channels"] == 1
+    assert recipe["patches"]["patch"] == [8, 8]
+    net, again = nets.load(tmp_path / "net")
+    assert again == found.recipe
+    assert_same(weights(net), weights(found.net))
+    scaled = nets.normalisation(nets_volume(pair[0]))(pair[0][20:])[..., None]
+    labels = np.argmax(net(scaled), -1)
+    assert np.mean(labels == pair[1][20:]) > 0.95
+    np.testing.assert_array_equal(net(scaled), net(scaled))  # without dropout
+    assert_same(weights(nets.load(tmp_path / "net", "last")[0]), last_of(tmp_path / "net", 12))
+
+
+def nets_volume(grey):
+    from bimmjax import open_volume
+
+    return open_volume(grey)
+
+
+def last_of(out: Path, epoch: int) -> dict[str, np.ndarray]:
+    """Parameters and the rest of a checkpoint, by their names in the network."""
+    arrays, _ = read(out, epoch)
+    found = [(name.split("/", 1)[1], a) for name, a in arrays.items() if name[0] in "pr"]
+    return dict(found)
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(tiny, pair, settings, tmp_path):
+    for name, array in zip(("grey", "labels"), pair, strict=True):
+        np.save(tmp_path / f"{name}.npy", array)
+    how = settings | {"epochs": 8, "schedule": "linear", "stretch": 0.2, "brightness": 0.1}
+    child = subprocess.Popen(
+        [
+            sys.executable, str(Path(__file__).with_name("child.py")),
+            str(tmp_path / "grey.npy"), str(tmp_path / "labels.npy"), str(tmp_path / "killed"),
+            json.dumps(how),
+        ]
+    )  # fmt: skip
+    whole = nets.train(how, *pair, tmp_path / "whole")
+    while not checkpoints(tmp_path / "killed"):
+        assert child.poll() is None
+        time.sleep(0.02)
+    time.sleep(random.SystemRandom().uniform(0.0, 0.5))
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    done = checkpoints(tmp_path / "killed")[-1]
+    assert 1 <= done < 8
+    began = []
+    resumed = nets.train(how, *pair, tmp_path / "killed", progress=lambda *s: began.append(s))
+    assert began[0] == (3 * done, 24)
+    assert_same_log(resumed.history, whole.history)
+    for epoch in checkpoints(tmp_path / "whole"):
+        assert_same(read(tmp_path / "killed", epoch)[0], read(tmp_path / "whole", epoch)[0])
+    assert not list((tmp_path / "killed").rglob(".*partial*"))
+    began.clear()
+    once_more = nets.train(how, *pair, tmp_path / "killed", progress=lambda *s: began.append(s))
+    assert began == [(24, 24)]
+    assert_same(weights(once_more.net), weights(whole.net))
+
+
+def test_what_a_kill_leaves_half_done_is_done_again(tiny, pair, settings, tmp_path, monkeypatch):
+    whole = nets.train(settings, *pair, tmp_path / "whole")
+    save = checkpoint.save
+
+    def dies(out, epoch, *rest):
+        if epoch == 3:
+            (out / "checkpoints" / ".000003.12345678.partial").mkdir()
+            raise KeyboardInterrupt
+        save(out, epoch, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        nets.train(settings, *pair, tmp_path / "net")
+    assert len(nets.read_log(tmp_path / "net")) == 3
+    monkeypatch.undo()
+    monkeypatch.setattr(nets, "build", tiny.build, raising=False)
+    found = nets.train(settings, *pair, tmp_path / "net")
+    assert_same_log(found.history, whole.history)
+    assert_same(weights(found.net), weights(whole.net))
+    assert not list((tmp_path / "net").rglob(".*partial*"))
+
+
+def test_a_recipe_file_repeats_the_run(tiny, pair, settings, tmp_path):
+    for name, array in zip(("grey", "labels"), pair, strict=True):
+        np.save(tmp_path / f"{name}.npy", array)
+    how = settings | {"epochs": 2, "settings": {"width": 3}, "class_weights": (1.0, 2.0, 0.5)}
+    paths = tmp_path / "grey.npy", tmp_path / "labels.npy"
+    one = nets.train(how, *paths, tmp_path / "one")
+    other = nets.train(tmp_path / "one" / "recipe.toml", out=tmp_path / "other")
+    assert one.recipe == other.recipe
+    assert_same(weights(one.net), weights(other.net))
+    seeded = nets.train(how | {"seed": 1}, *paths, tmp_path / "seeded")
+    assert (weights(one.net)["first/kernel"] != weights(seeded.net)["first/kernel"]).any()
+
+
+def test_volumes_2_5d_3d_several_channels_weight_and_no_validation(tiny, pair, settings, tmp_path):
+    grey, labels = pair
+    how = settings | {"epochs": 1, "steps": 2}
+    context = nets.train(
+        how | {"settings": {"context": 3}}, [(grey, -grey)], [labels], tmp_path / "context"
+    )
+    assert context.recipe.channels == 2
+    assert weights(context.net)["first/kernel"].shape == (3, 3, 6, 4)
+    volume = {"settings": {"dims": 3}, "patch": (), "split": (1.0, 0.0, 0.0), "batch": 1}
+    with pytest.warns(UserWarning, match="batch: got 1 with batch normalisation"):
+        found = nets.train(
+            how | volume, grey, labels, tmp_path / "volume", weight=np.ones(grey.shape)
+        )
+    assert found.recipe.patch == (24, 24, 24)
+    assert found.history[0]["validation_loss"] is None
+    assert nets.read_log(tmp_path / "volume")[0]["validation_mean_iou"] is None
+    assert np.isfinite(found.history[0]["training_loss"])
+
+
+def test_a_nan_loss_stops_says_where_and_keeps_the_checkpoint(tiny, pair, settings, tmp_path):
+    how = settings | {"learning_rate": 0.01, "epochs": 3, "schedule": "constant"}
+    nets.train(how, *pair, tmp_path / "net")
+    before = read(tmp_path / "net", 3)[0]
+
+    class Bad(tiny.Tiny):
+        def heads(self, x):
+            return tuple(h * np.nan for h in super().heads(x))
+
+    tiny.Tiny = Bad
+    with pytest.raises(nets.Diverged) as told:
+        nets.train(how | {"epochs": 5}, *pair, tmp_path / "net")
+    text = str(told.value)
+    assert text.startswith("loss: got nan at epoch 4, step 1, with learning rate 0.01 and")
+    assert "000003 is kept" in text
+    assert "\n" not in text
+    assert_same(read(tmp_path / "net", 3)[0], before)
+    with pytest.raises(nets.Diverged, match="nothing is kept"):
+        nets.train(how, *pair, tmp_path / "new")
+
+
+def test_parameters_that_blow_up_in_the_last_step_are_not_kept(tiny, pair, settings, tmp_path):
+    how = settings | {"epochs": 1, "steps": 1, "learning_rate": 1e3, "loss": "mse"}
+    how |= {"class_weights": (1e9, 1e9, 1e9), "settings": {"norm": False}}
+
+    class Big(tiny.Tiny):
+        def heads(self, x):
+            # Finite here, but its slope is not.
+            return tuple(jax.numpy.sqrt(h - jax.lax.stop_gradient(h)) for h in super().heads(x))
+
+    tiny.Tiny = Big
+    with pytest.raises(nets.Diverged, match="loss: got parameters or a validation loss"):
+        nets.train(how, *pair, tmp_path / "net")
+    assert checkpoints(tmp_path / "net") == []
+
+
+def test_other_runs_and_other_data_are_refused(tiny, pair, settings, tmp_path):
+    how = settings | {"epochs": 1, "steps": 1, "schedule": "constant"}
+    out = tmp_path / "net"
+    nets.train(how, *pair, out)
+    with pytest.raises(InputError, match=r"a run by another recipe \(batch = 4, not 2\)"):
+        nets.train(how | {"batch": 4}, *pair, out)
+    with pytest.raises(InputError, match=r"recipe \(settings = {width = 3}, not {}\)"):
+        nets.train(how | {"settings": {"width": 3}}, *pair, out)
+    with pytest.raises(InputError, match="got other volumes than"):
+        nets.train(how, pair[0] + 1.0, pair[1], out)
+    with pytest.raises(InputError, match=r"out: got .* which is no run of training"):
+        nets.train(how, *pair, tmp_path)
+    longer = nets.train(how | {"epochs": 2}, *pair, out)
+    assert len(longer.history) == 2
+    anew = nets.train(how | {"batch": 4}, *pair, out, overwrite=True)
+    assert len(anew.history) == 1
+    with pytest.raises(InputError, match="which is a file"):
+        nets.train(how, *pair, out / "recipe.toml")
+
+
+def test_bad_settings_are_refused(tiny, pair, settings, tmp_path):
+    cases = {
+        "patch: got \\(7, 8\\), wants 2 sizes, multiples of \\(2, 2\\)": {"patch": (7, 8)},
+        "patch: got \\(8, 64\\), larger than a block": {"patch": (8, 64)},
+        "epochs: got 0, wants a whole number": {"epochs": 0},
+        "epoch: no setting of a recipe": {"epoch": 3},
+        "loss: got 'hinge'": {"loss": "hinge"},
+        "optimiser: got 'sgd', wants one of adam, adabelief": {"optimiser": "sgd"},
+        "class_weights: got \\[1.0\\], wants one for each of 3": {"class_weights": (1.0,)},
+        "images: got 1 channels, wants 2": {"channels": 2},
+        "labels: got 2 at .*, wants 0 to 1": {"classes": 2},
+        "split: got 0.5 0.5 0.5": {"split": (0.5, 0.5, 0.5)},
+    }
+    for text, change in cases.items():
+        with pytest.raises(InputError, match=text):
+            nets.train(settings | change, *pair, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+    with pytest.raises(InputError, match="network: got none, wants it in every recipe"):
+        nets.train({"classes": 2}, *pair, tmp_path / "net")
+    with pytest.raises(InputError, match="devices: got 3, wants a number that a batch of 2"):
+        nets.train(settings, *pair, tmp_path / "net", devices=3)
+    with pytest.raises(InputError, match="images: got none, and a recipe without paths"):
+        nets.train(settings, out=tmp_path / "net")
+    (tmp_path / "recipe.toml").write_text("[network\n", "utf-8")
+    with pytest.raises(InputError, match="which is no TOML"):
+        nets.train(tmp_path / "recipe.toml", out=tmp_path / "net")
+    with pytest.raises(InputError, match="which is no run of training"):
+        nets.load(tmp_path / "none")
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny, pair, settings, tmp_path):
+    how = settings | {"epochs": 1, "steps": 1}
+    nets.train(how, *pair, tmp_path / "net")
+    path = tmp_path / "net" / "recipe.toml"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("channels = 1", "channels = 2"), "utf-8")
+    with pytest.raises(
+        InputError, match=r"with params/first/kernel of shape \(3, 3, 1, 4\), wants"
+    ):
+        nets.load(tmp_path / "net")
+    path.write_text(text.replace("[network.settings]", "[network.settings]\nnorm = false"), "utf-8")
+    with pytest.raises(InputError, match=r"with .*norm/.* \(0 arrays lacking, 4 too many\)"):
+        nets.load(tmp_path / "net")
+    path.write_text(text, "utf-8")
+    for file in (tmp_path / "net" / "checkpoints").rglob("_METADATA"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"checkpoint: got .* which cannot be read"):
+        nets.load(tmp_path / "net")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_an_unwritable_place_is_told(tiny, pair, settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"out: got .* which cannot be written"):
+        nets.train(settings, *pair, tmp_path / "file" / "net")
