@@ -25,6 +25,8 @@ from bimmjax.cli._map import map_
 from bimmjax.cli._numbers import join_numbers
 from bimmjax.cli._segment import segment
 from bimmjax.cli._simulate import simulate
+from bimmjax.cli._train import EXAMPLE as TRAIN_EXAMPLE
+from bimmjax.cli._train import train
 
 _INTERRUPTED = 130
 
@@ -80,6 +82,7 @@ app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spac
     convert
 )
 app.add_typer(simulate)
+app.command("train", epilog=f"Example: {TRAIN_EXAMPLE}")(train)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 

@@ -33,6 +33,9 @@ _SEVERAL = {
     "--drift": 2,
     "--brightness": 2,
     "--levels": 2,
+    "--split": 3,
+    "--patch": _MOST,
+    "--class-weights": _ANY,
 }
 # How a material is called: a name, or a formula with a density.
 _MATERIAL = re.compile(r"[A-Za-z]+|[A-Za-z0-9.]+@[0-9.]+")

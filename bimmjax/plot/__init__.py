@@ -15,3 +15,4 @@ from bimmjax.plot._scan import scan as scan
 from bimmjax.plot._segments import segments as segments
 from bimmjax.plot._slices import slices as slices
 from bimmjax.plot._structures import structure as structure
+from bimmjax.plot._training import training as training

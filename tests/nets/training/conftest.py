@@ -18,6 +18,8 @@ HERE = Path(__file__).parent
 def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, whose `build` stands in."""
     spec = importlib.util.spec_from_file_location("tiny", HERE / "tiny.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(nets, "build", module.build, raising=False)

@@ -95,6 +95,7 @@ def test_devices_that_share_a_batch_agree_with_one(tiny, batch, devices, dims, m
             float(shared.learn(data, 0.01)), rel=1e-5
         )
     assert_close(alone, shared, 1e-4)
+    data = batch_of(batch, (8,) * dims, 2)
     one, other = alone.look(data), shared.look(data)
     assert float(one.loss) == pytest.approx(float(other.loss), rel=1e-4)
     assert int(one.voxels) == int(other.voxels) == data.labels.size

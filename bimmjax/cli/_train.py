@@ -1,0 +1,355 @@
+"""`bimmjax train`: a segmentation network from volumes and their labels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bimmjax._core.checks import InputError
+from bimmjax.cli import _options
+
+if TYPE_CHECKING:
+    from bimmjax.nets import Trained
+
+EXAMPLE = "bimmjax train scan.tif labels.tif --network modular-unet --out net"
+_KEPT = "interrupted; finished epochs are kept, the same command {}goes on"
+
+
+def train(
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[IMAGE]",
+            help="Volume, or a folder of simulate dataset (then no LABELS).",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[LABELS]", help="Its labels, 0, 1, ...; 255: none.", show_default=False
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="modular-unet, unet, ...", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Of the network; may be repeated: depth=3.",
+            show_default=False,
+        ),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="Another volume of the same specimen; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    weight: Annotated[
+        str | None,
+        typer.Option(metavar="VOLUME", help="How much voxels count.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE.toml",
+            help="Of an earlier run; options given here go before it.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Default: the largest label + 1.", show_default=False),
+    ] = None,
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="std|range|none", help="Grey values, volume by volume.", show_default=False
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRAIN VALIDATION TEST",
+            help="Shares of blocks along z. Default: 0.7 0.2 0.1.",
+            show_default=False,
+        ),
+    ] = None,
+    margin: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SLICES", help="Left out between blocks. Default: 4.", show_default=False
+        ),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Use each Nth labelled slice only.", show_default=False),
+    ] = None,
+    patch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[Z] Y X", help="Default: up to 160 in 2D, 32 in 3D.", show_default=False
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", help="Patches. Default: 10.", show_default=False)
+    ] = None,
+    foreground: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Of patches around a voxel of a rarer class.", show_default=False
+        ),
+    ] = None,
+    symmetries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|plane|none",
+            help="How patches may be turned; plane: up and down differ.",
+            show_default=False,
+        ),
+    ] = None,
+    stretch: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="0.1: by up to 10 %.", show_default=False),
+    ] = None,
+    brightness: Annotated[
+        float | None,
+        typer.Option(metavar="B", help="Shift of normalised grey values.", show_default=False),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(metavar="STD", help="Of normalised grey values.", show_default=False),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="mse, cross-entropy, dice, squared-dice, jaccard2, or a sum: "
+            "cross-entropy+dice. Default: jaccard2.",
+            show_default=False,
+        ),
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(metavar="W ...", help="One for each class.", show_default=False),
+    ] = None,
+    optimiser: Annotated[
+        str | None, typer.Option(metavar="adam|adabelief", show_default=False)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="R", help="Default: 0.001.", show_default=False)
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="constant|linear|plateau",
+            help="Of the learning rate. Default: linear from half of the epochs on.",
+            show_default=False,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="EPOCHS", help="Of a plateau. Default: 10.", show_default=False),
+    ] = None,
+    stop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPOCHS", help="Stop after so many without a better one.", show_default=False
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Default: 200.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Of an epoch. Default: 10.", show_default=False)
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(metavar="N", help="Batches of a step.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="float32|bfloat16", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: 0.", show_default=False)] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Default: all accelerators, or one CPU.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="The folder to make.")] = "net",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where a run is.")
+    ] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw the curves.")] = True,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Train a segmentation network.
+
+    Writes recipe.toml, log.csv, checkpoints, curves.png and train.json (scores on the test
+    block). Interrupted, the same command goes on after the last whole epoch, to the same bits.
+    """
+    from bimmjax.cli._cache import keep_compiled_code
+    from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c
+    from bimmjax.cli._numbers import numbers_of
+    from bimmjax.cli._output import writing_to
+    from bimmjax.cli._progress import progress_bars
+
+    given: dict[str, Any] = {
+        "network": network, "settings": _settings(settings), "classes": classes,
+        "normalise": normalise, "split": numbers_of("split", split, 3), "margin": margin,
+        "every": every, "patch": _sizes(patch), "batch": batch, "foreground": foreground,
+        "symmetries": symmetries, "stretch": stretch, "brightness": brightness, "noise": noise,
+        "loss": loss, "class_weights": numbers_of("class_weights", class_weights),
+        "optimiser": optimiser, "learning_rate": learning_rate, "schedule": schedule,
+        "patience": patience, "stop": stop, "epochs": epochs, "steps": steps,
+        "accumulate": accumulate, "precision": precision, "seed": seed,
+    }  # fmt: skip
+    images, right, weights = _volumes(image, labels, channel or [], weight)
+    if network is None and recipe is None:
+        raise InputError("network: got none, wants --network, or --recipe")
+    if images is None and recipe is None:
+        raise InputError("image: got none, wants IMAGE and LABELS, or --recipe")
+
+    keep_compiled_code()
+
+    from bimmjax import nets
+
+    told = {name: value for name, value in given.items() if value is not None}
+    with progress_bars(quiet) as bars:
+        bars.stage("Reading")
+        if recipe is not None:
+            before = nets.recipe_of(recipe)
+            told = {name: getattr(before, name) for name in before.__dataclass_fields__} | told
+        if "classes" not in told:
+            told["classes"] = _classes(right)
+        shown = warnings.showwarning
+        try:
+            # One line, as errors are told.
+            warnings.showwarning = lambda message, *_, **__: typer.echo(
+                f"Warning: {message}", err=True
+            )
+            with heeding_ctrl_c() as check:
+
+                def progress(done: int, total: int) -> None:
+                    check()
+                    bars.update("Training", done, total, "steps")
+
+                found = nets.train(
+                    told, images, right, out, weight=weights, devices=devices, overwrite=overwrite,
+                    progress=progress,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            text = _KEPT.format("without --overwrite " if overwrite else "")
+            raise Interrupted(text) from None
+        finally:
+            warnings.showwarning = shown
+        if pictures:
+            from bimmjax import plot
+
+            bars.stage("Drawing")
+            with writing_to(out):
+                plot.training(found.history).savefig(Path(out) / "curves.png")
+    if not quiet:
+        _tell(found, Path(out))
+
+
+def _settings(words: list[str] | None) -> dict[str, Any] | None:
+    """Numbers, true and false, lists and words from NAME=VALUE."""
+    import tomllib
+
+    if not words:
+        return None
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise InputError(f"set: got {word!r}, wants NAME=VALUE")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if len(words) not in (2, 3) or not all(word.isdecimal() for word in words):
+        raise InputError(f"patch: got {' '.join(words) or 'nothing'!r}, wants two sizes or three")
+    return tuple(map(int, words))
+
+
+def _volumes(image: str | None, labels: str | None, more: list[str], weight: str | None) -> Any:
+    """Images, labels and weight by specimen, or nothing where the recipe has them."""
+    if image is None:
+        if more or weight is not None:
+            raise InputError("image: got --channel or --weight alone, wants IMAGE and LABELS")
+        return None, None, None
+    if labels is not None:
+        return [[image, *more]], [labels], None if weight is None else [weight]
+    pairs = sorted(Path(image).glob("volume-*.zarr"))
+    if not (Path(image) / "dataset.json").is_file() or not pairs or more or weight is not None:
+        raise InputError(
+            f"labels: got none for {image}, wants a volume of labels, or a folder of simulate "
+            "dataset as IMAGE"
+        )
+    # In order of voltage, not of the alphabet.
+    images = [
+        sorted((pair / "image").iterdir(), key=lambda path: float(path.name.removesuffix("kV")))
+        for pair in pairs
+    ]
+    return (
+        [
+            [f"{pair}::image/{one.name}" for one in of]
+            for pair, of in zip(pairs, images, strict=True)
+        ],
+        [f"{pair}::truth" for pair in pairs],
+        None,
+    )
+
+
+def _classes(labels: list[str]) -> int:
+    """The largest label and one."""
+    from bimmjax.nets.losses import IGNORED
+    from bimmjax.volumes import open_volume, stream
+
+    largest = 0
+    for path in labels:
+        volume = open_volume(path)
+        if volume.dtype.kind not in "iu":
+            raise InputError(f"labels: got dtype {volume.dtype}, wants whole numbers")
+        _, y, x = volume.shape
+        for block in stream(volume, (max(2**24 // (y * x), 1), y, x), halo=0):
+            known = block.data[block.data != IGNORED]
+            largest = max(largest, int(known.max(initial=0)))
+    if largest > IGNORED:
+        raise InputError(f"labels: got {largest}, wants 0 to 254, and 255 where there is none")
+    return max(largest + 1, 2)
+
+
+def _tell(found: Trained, out: Path) -> None:
+    import json
+
+    told = json.loads((out / "train.json").read_text("utf-8"))
+    last = found.history[-1]
+    typer.echo(
+        f"{told['parameters']:,} parameters, {told['epochs']} epochs of "
+        f"{told['seconds_per_epoch']:.3g} s on {told['device']}"
+    )
+    if last["validation_mean_iou"] is not None:
+        iou = told["validation"]["validation_mean_iou"]
+        typer.echo(f"Best epoch: {told['best_epoch']}, mean IoU {100.0 * iou:.2f} % (validation)")
+    if told["test"] is not None:
+        for label, iou in enumerate(told["test"]["iou"]):
+            typer.echo(f"IoU of class {label}: {100.0 * iou:.2f} % (test)")
+    typer.echo(f"Written: {out}")
