@@ -209,7 +209,7 @@ squared-dice or jaccard2, or a sum such as cross-entropy+dice
         return LOSSES[parts[0]]
 
     def total(logits: ArrayLike, labels: ArrayLike, **how: Any) -> Array:
-        return sum((LOSSES[part](logits, labels, **how) for part in parts), jnp.zeros(()))
+        return sum((LOSSES[part](logits, labels, **how) for part in parts), jnp.float32(0.0))
 
     return total
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -329,3 +330,23 @@ def test_bad_data_are_refused():
 def test_values_that_are_no_number_become_zero():
     found = Normalisation(1.0, 1.0)(np.array([np.inf, -np.inf, np.nan, 3.0], np.float32))
     assert found.tolist() == [0.0, 0.0, 0.0, 2.0]
+
+
+def test_volumes_are_read_lazily_unless_they_are_small():
+    grey, labels = numbered((6, 20, 20)), np.zeros((6, 20, 20), np.uint8)
+    read = []
+
+    def counted(volume):
+        def reader(z, y, x):
+            read.append((z.stop - z.start) * (y.stop - y.start) * (x.stop - x.start))
+            return volume.reader(z, y, x)
+
+        return replace(volume, reader=reader)
+
+    for keep, wanted in ((0, [16, 16]), (2**20, [])):
+        (one,) = open_specimens(counted(open_volume(grey)), counted(open_volume(labels)))
+        ready = normalised(one, "none", keep)
+        found = Sampler([ready], [census(ready.labels, 2, 0)], [range(6)], Drawing((4, 4)))
+        read.clear()
+        found.sample(0)
+        assert read == wanted

@@ -13,8 +13,9 @@ from bimmjax.nets._data.normalise import Normalisation, normalisation
 from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._units import convert_length
 
-# Bytes of all volumes of a specimen that are read once and kept.
-_KEPT = 2**30
+KEPT = 2**30
+"""Bytes of volumes that are read once and kept, all specimens together."""
+
 _UNKNOWN = ("voxel", "unit")
 
 
@@ -68,10 +69,10 @@ def open_specimens(images: Any, labels: Any, weight: Any = None) -> list[Specime
     return found
 
 
-def normalised(specimen: Specimen, how: str) -> Specimen:
-    """The same with its volumes' own normalisations; small volumes are kept in memory."""
+def normalised(specimen: Specimen, how: str, keep: int = KEPT) -> Specimen:
+    """The same with its volumes' own normalisations; up to `keep` bytes of it are kept in memory."""
     volumes = [*specimen.images, specimen.labels, *filter(None, [specimen.weight])]
-    if sum(volume.nbytes for volume in volumes) <= _KEPT:
+    if sum(volume.nbytes for volume in volumes) <= keep:
         specimen = replace(
             specimen,
             images=tuple(map(_kept, specimen.images)),

@@ -12,7 +12,7 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.nets._data.census import Census, census
 from bimmjax.nets._data.sampler import Drawing, Sampler
-from bimmjax.nets._data.specimen import Specimen, normalised, open_specimens
+from bimmjax.nets._data.specimen import KEPT, Specimen, normalised, open_specimens
 from bimmjax.nets._data.split import Split, split
 from bimmjax.nets._data.tiles import Tiles
 from bimmjax.nets._train.recipe import Recipe
@@ -82,7 +82,7 @@ def with_patch(recipe: Recipe, net: Any, specimens: Sequence[Specimen]) -> Recip
 
 def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data:
     """Count labels, normalise, and divide into blocks."""
-    ready = [normalised(one, recipe.normalise) for one in specimens]
+    ready = [normalised(one, recipe.normalise, KEPT // len(specimens)) for one in specimens]
     counts = [census(one.labels, recipe.classes, recipe.seed) for one in ready]
     splits = [_split(one, recipe) for one in ready]
     drawing = Drawing(

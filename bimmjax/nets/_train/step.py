@@ -105,7 +105,7 @@ def _learn(
         # count less (PSPNet: 0.4).
         shares = getattr(net, "head_weights", None) or (1.0,) * len(heads)
         each = [loss(head, labels, weight=_given(weight)) for head in heads]
-        total = sum((s * one for s, one in zip(shares, each, strict=True)), jnp.zeros(()))
+        total = sum((s * one for s, one in zip(shares, each, strict=True)), jnp.float32(0.0))
         return total / sum(shares), nnx.split(net, nnx.Param, ...)[2]
 
     (found, rest), slope = jax.value_and_grad(objective, has_aux=True)(state.params)
