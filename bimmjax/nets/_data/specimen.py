@@ -70,7 +70,7 @@ def open_specimens(images: Any, labels: Any, weight: Any = None) -> list[Specime
 
 
 def normalised(specimen: Specimen, how: str, keep: int = KEPT) -> Specimen:
-    """The same with its volumes' own normalisations; up to `keep` bytes of it are kept in memory."""
+    """The same with its volumes' own normalisations; kept in memory if it is up to `keep` bytes."""
     volumes = [*specimen.images, specimen.labels, *filter(None, [specimen.weight])]
     if sum(volume.nbytes for volume in volumes) <= keep:
         specimen = replace(
