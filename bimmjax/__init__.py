@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bimmjax.fitting import Fit, fit
     from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
+    from bimmjax.nets import train
     from bimmjax.segmentation import cross_check, segment
     from bimmjax.volumes import Volume, convert, open_volume
 
@@ -42,6 +43,7 @@ _HOME = {
     "map_fits": "bimmjax.maps",
     "open_maps": "bimmjax.maps",
     "Params": "bimmjax.models",
+    "train": "bimmjax.nets",
     "cross_check": "bimmjax.segmentation",
     "segment": "bimmjax.segmentation",
     "Volume": "bimmjax.volumes",
@@ -86,6 +88,7 @@ __all__ = [
     "segment",
     "segmentation",
     "sim",
+    "train",
     "volumes",
 ]
 

@@ -1,12 +1,17 @@
-"""Segmentation networks: architectures, and what trains and applies them.
+"""Segmentation networks: architectures, losses, data, training.
 
 Images are (batch, *space, channels), float32; logits (batch, *space, classes), float32.
 """
 
+from bimmjax.nets import losses as losses
 from bimmjax.nets._blocks.convolution import count_parameters as count_parameters
 from bimmjax.nets._blocks.norms import freeze_norms as freeze_norms
 from bimmjax.nets._build import NETWORKS as NETWORKS
 from bimmjax.nets._build import build as build
+from bimmjax.nets._data.normalise import Normalisation as Normalisation
+from bimmjax.nets._data.normalise import normalisation as normalisation
+from bimmjax.nets._data.split import Split as Split
+from bimmjax.nets._data.split import split as split
 from bimmjax.nets._network import Network as Network
 from bimmjax.nets._network import set_compute_dtype as set_compute_dtype
 from bimmjax.nets._networks.deeplab import DeepLabV3Plus as DeepLabV3Plus
@@ -21,3 +26,10 @@ from bimmjax.nets._networks.unet3d import UNet3D as UNet3D
 from bimmjax.nets._networks.unetpp import UNetPlusPlus as UNetPlusPlus
 from bimmjax.nets._networks.vnet import VNet as VNet
 from bimmjax.nets._networks.xy_unet3d import XYUNet3D as XYUNet3D
+from bimmjax.nets._train.folder import read_log as read_log
+from bimmjax.nets._train.load import load as load
+from bimmjax.nets._train.recipe import Recipe as Recipe
+from bimmjax.nets._train.recipe import recipe_of as recipe_of
+from bimmjax.nets._train.train import Diverged as Diverged
+from bimmjax.nets._train.train import Trained as Trained
+from bimmjax.nets._train.train import train as train

@@ -141,9 +141,9 @@ def random(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "settings", "torch_net", "shape"),
     [
-        ("unet", {"width": 4, "depth": 3}, torch_unet, (2, 16, 24, 2)),
-        ("modular-unet", {"width": 4, "depth": 2}, torch_modular_unet, (2, 16, 24, 2)),
-        ("modular-unet", {"width": 4, "depth": 1, "dims": 3}, torch_modular_unet, (2, 4, 6, 8, 2)),
+        ("unet", {"width": 4, "depth": 2}, torch_unet, (2, 8, 12, 2)),
+        ("modular-unet", {"width": 4, "depth": 2}, torch_modular_unet, (2, 8, 12, 2)),
+        ("modular-unet", {"width": 4, "depth": 1, "dims": 3}, torch_modular_unet, (2, 2, 4, 6, 2)),
     ],
 )
 def test_logits_and_gradients_equal_those_of_torch(name, settings, torch_net, shape):
@@ -159,7 +159,7 @@ def test_logits_and_gradients_equal_those_of_torch(name, settings, torch_net, sh
         assert np.abs(theirs).max() > 1e-4 * largest or where.endswith("['conv']['bias']")
 
 
-@pytest.mark.parametrize(("output_stride", "layers"), [(32, (3, 8, 36, 3)), (8, (1, 1, 2, 2))])
+@pytest.mark.parametrize(("output_stride", "layers"), [(32, (2, 2, 3, 2)), (8, (1, 1, 2, 2))])
 def test_resnet152_in_double_precision_equals_torch(output_stride, layers):
     with jax.enable_x64(True):
         net = make_backbone(

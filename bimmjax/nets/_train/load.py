@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from flax import nnx
 
 from bimmjax._core.checks import InputError, choice
+from bimmjax.nets._build import build
+from bimmjax.nets._network import Network
 from bimmjax.nets._train.checkpoint import checkpoints, place, read, restored
 from bimmjax.nets._train.folder import RECIPE
 from bimmjax.nets._train.recipe import Recipe, recipe_of
@@ -52,10 +53,8 @@ def load(folder: str | os.PathLike[str], which: str = "best") -> tuple[nnx.Modul
     return net, recipe
 
 
-def built(recipe: Recipe) -> Any:
+def built(recipe: Recipe) -> Network:
     """The network of a recipe as it begins."""
-    from bimmjax.nets import build
-
     return build(
         recipe.network,
         channels=recipe.channels,

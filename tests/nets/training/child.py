@@ -16,7 +16,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     import tiny
 
-    nets.build = tiny.build
+    nets.NETWORKS["tiny"] = tiny.Tiny
     grey, labels, out, settings = sys.argv[1:]
     nets.train(
         json.loads(settings),

@@ -1,4 +1,4 @@
-"""A tiny network in the place of the package's, and data that it can learn."""
+"""A tiny network beside the package's, and data that it can learn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module, whose `build` stands in."""
+    """The module, whose network goes by the name of "tiny"."""
     spec = importlib.util.spec_from_file_location("tiny", HERE / "tiny.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(nets, "build", module.build, raising=False)
+    monkeypatch.setitem(nets.NETWORKS, "tiny", module.Tiny)
     return module
 
 

@@ -32,7 +32,7 @@ def batch_of(size: int, shape: tuple[int, ...] = (8, 8), seed: int = 0) -> Batch
 def stepper(tiny, batch: int = 8, devices: int = 1, dims: int = 2, net=None, **how) -> Stepper:
     recipe = Recipe("tiny", 2, patch=(8,) * dims, batch=batch, **how)
     made = tiny.build(
-        "tiny", channels=1, classes=2, dims=dims, **({"dropout": 0.0} if net is None else net)
+        channels=1, classes=2, dims=dims, **({"dropout": 0.0} if net is None else net)
     )
     return Stepper(made, recipe, mesh_for(batch, recipe.patch, 2, devices))
 
@@ -50,7 +50,7 @@ def test_a_step_is_that_of_plain_gradients(tiny):
     found = stepper(
         tiny, optimiser="adam", loss="cross-entropy", net={"dropout": 0.0, "norm": False}
     )
-    net = tiny.build("tiny", channels=1, classes=2, dropout=0.0, norm=False)
+    net = tiny.build(channels=1, classes=2, dropout=0.0, norm=False)
     batch = batch_of(8)
 
     graph, held = nnx.split(net)
@@ -146,7 +146,7 @@ def test_heads_may_weigh_differently(tiny):
     data = batch_of(8)
     values = []
     for share in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, 0.25)):
-        net = tiny.build("tiny", channels=1, classes=2, dropout=0.0, norm=False)
+        net = tiny.build(channels=1, classes=2, dropout=0.0, norm=False)
         net.head_weights = share
         made = Stepper(net, Recipe("tiny", 2, patch=(8, 8)), mesh_for(8, (8, 8), 2))
         values.append(float(made.learn(data, 0.0)))

@@ -133,7 +133,7 @@ def test_what_a_kill_leaves_half_done_is_done_again(tiny, pair, settings, tmp_pa
         nets.train(settings, *pair, tmp_path / "net")
     assert len(nets.read_log(tmp_path / "net")) == 3
     monkeypatch.undo()
-    monkeypatch.setattr(nets, "build", tiny.build, raising=False)
+    monkeypatch.setitem(nets.NETWORKS, "tiny", tiny.Tiny)
     found = nets.train(settings, *pair, tmp_path / "net")
     assert_same_log(found.history, whole.history)
     assert_same(weights(found.net), weights(whole.net))

@@ -30,7 +30,6 @@ class Tiny(nnx.Module):
         return self.heads(x)[0]
 
 
-def build(name, *, channels, classes, seed=0, **settings):
-    """As the package's own."""
-    assert name == "tiny"
+def build(*, channels, classes, seed=0, **settings):
+    """One with random parameters."""
     return Tiny(channels=channels, classes=classes, rngs=nnx.Rngs(seed), **settings)
