@@ -181,7 +181,7 @@ def test_a_nan_loss_stops_says_where_and_keeps_the_checkpoint(tiny, pair, settin
         def heads(self, x):
             return tuple(h * np.nan for h in super().heads(x))
 
-    tiny.Tiny = Bad
+    nets.NETWORKS["tiny"] = Bad
     with pytest.raises(nets.Diverged) as told:
         nets.train(how | {"epochs": 5}, *pair, tmp_path / "net")
     text = str(told.value)
@@ -202,7 +202,7 @@ def test_parameters_that_blow_up_in_the_last_step_are_not_kept(tiny, pair, setti
             # Finite here, but its slope is not.
             return tuple(jax.numpy.sqrt(h - jax.lax.stop_gradient(h)) for h in super().heads(x))
 
-    tiny.Tiny = Big
+    nets.NETWORKS["tiny"] = Big
     with pytest.raises(nets.Diverged, match="loss: got parameters or a validation loss"):
         nets.train(how, *pair, tmp_path / "net")
     assert checkpoints(tmp_path / "net") == []
