@@ -62,7 +62,7 @@ class Stepper:
         self._sound = jax.jit(_sound)
 
     def learn(self, batch: Batch, rate: float) -> Array:
-        """One step; the loss before it, which may be still on its way."""
+        """One step; the loss before it, still on its way perhaps; NaN if its slope is not finite."""
         self.state, loss = self._learn(self.state, *self._placed(batch), jnp.float32(rate))
         return loss
 
@@ -109,6 +109,9 @@ def _learn(
         return total / sum(shares), nnx.split(net, nnx.Param, ...)[2]
 
     (found, rest), slope = jax.value_and_grad(objective, has_aux=True)(state.params)
+    # The vectorised exponential and maximum of some backends lose NaN, so that a loss may look
+    # sound where its slope is not.
+    found = jnp.where(_sound(slope), found, jnp.nan)
     change, kept = rule.update(slope, state.optimiser, state.params)
     params = jax.tree.map(lambda p, c: p - (rate * c).astype(p.dtype), state.params, change)
     return State(params, rest, kept), found

@@ -228,7 +228,7 @@ class _Run:
     def _finite(self, loss: jax.Array, batch: int) -> float:
         found = float(loss)
         if not math.isfinite(found):
-            self._diverged(f"loss: got {found}", batch)
+            self._diverged(f"loss: got {found}, or a slope that is no number,", batch)
         return found
 
     def _diverged(self, what: str, batch: int) -> None:

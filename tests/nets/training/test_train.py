@@ -185,7 +185,9 @@ def test_a_nan_loss_stops_says_where_and_keeps_the_checkpoint(tiny, pair, settin
     with pytest.raises(nets.Diverged) as told:
         nets.train(how | {"epochs": 5}, *pair, tmp_path / "net")
     text = str(told.value)
-    assert text.startswith("loss: got nan at epoch 4, step 1, with learning rate 0.01 and")
+    assert text.startswith(
+        "loss: got nan, or a slope that is no number, at epoch 4, step 1, with learning rate 0.01 and"
+    )
     assert "000003 is kept" in text
     assert "\n" not in text
     assert_same(read(tmp_path / "net", 3)[0], before)
@@ -203,7 +205,7 @@ def test_parameters_that_blow_up_in_the_last_step_are_not_kept(tiny, pair, setti
             return tuple(jax.numpy.sqrt(h - jax.lax.stop_gradient(h)) for h in super().heads(x))
 
     nets.NETWORKS["tiny"] = Big
-    with pytest.raises(nets.Diverged, match="loss: got parameters or a validation loss"):
+    with pytest.raises(nets.Diverged, match=r"a slope that is no number, at epoch 1, step 1"):
         nets.train(how, *pair, tmp_path / "net")
     assert checkpoints(tmp_path / "net") == []
 
