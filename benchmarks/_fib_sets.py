@@ -1,0 +1,131 @@
+"""Simulated FIB-SEM stacks: those that networks learn from, by the model of shine-through, and
+fresh ones to test them on, by Monte Carlo. All seeds are frozen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks._report import say
+from benchmarks._shine_cases import ENERGIES, hierarchical, pores, wave
+from bimmjax import sim
+
+SPACING = 5.0  # nm
+_MATERIALS = ("epoxy", "gold")
+_BELOW = 40  # slices under the last one, from which electrons come back at 4 kV
+
+Shape = tuple[int, int, int]
+
+
+class Stack(NamedTuple):
+    """Images by energy, (z, y, x) float32, black 0 and white 1, and their truth: gold is 1."""
+
+    images: dict[float, np.ndarray]
+    truth: np.ndarray
+
+
+def learned(kind: str, shape: Shape, number: int, recorded: bool = True) -> Stack:
+    """A stack to learn from, with the whole instrument, or as perfect as the model makes it."""
+    body = _body(kind, shape, 7000 + 10 * number)
+    images = {
+        energy: np.asarray(
+            sim.backscatter_images(body, _MATERIALS, energy, spacing=SPACING)[: shape[0]]
+        )
+        for energy in ENERGIES
+    }
+    if recorded:
+        images = {energy: _recorded(image, number) for energy, image in images.items()}
+    return Stack(images, body[: shape[0]])
+
+
+def counted(name: str, shape: Shape, energies: tuple[float, ...], kept: Path, each: int) -> Stack:
+    """A fresh stack by Monte Carlo, `each` electrons a pixel; kept in a folder.
+
+    Counting gives it its noise, the instrument its soft edges and the rest.
+    """
+    body = _FRESH[name](_deep(shape))
+    images = {}
+    for energy in energies:
+        yields = _followed(body, shape[0], energy, kept, each)
+        images[energy] = _recorded(yields, 900)
+    return Stack(images, body[: shape[0]])
+
+
+def _body(kind: str, shape: Shape, seed: int) -> np.ndarray:
+    return _KINDS[kind](_deep(shape), seed)
+
+
+def _deep(shape: Shape) -> Shape:
+    return shape[0] + _BELOW, shape[1], shape[2]
+
+
+def _hierarchy(shape: Shape, seed: int) -> np.ndarray:
+    # Fractions around that of the specimen which is looked for: 0.10, 0.13, 0.16, ...
+    return hierarchical(seed, shape, 0.10 + 0.03 * (seed // 10 % 4), SPACING)
+
+
+def _ligaments(shape: Shape, seed: int) -> np.ndarray:
+    return wave(seed, shape, 0.28 + 0.06 * (seed // 10 % 3), 40.0 / SPACING)
+
+
+def _self_similar(shape: Shape, seed: int) -> np.ndarray:
+    given = wave(seed + 1, shape, 0.55, 80.0 / SPACING)
+    fraction = 0.28 + 0.06 * (seed // 10 % 3)
+    return sim.self_similar(jax.random.key(seed), given, fraction, scales=(1.0, 0.5)).labels
+
+
+def _pores(shape: Shape, seed: int) -> np.ndarray:
+    return pores(seed, shape, 0.28 + 0.06 * (seed // 10 % 3), 40.0 / SPACING)
+
+
+def _npg(shape: Shape) -> np.ndarray:
+    """Ligaments of about 40 nm; by no generator that a training set is made by."""
+    body = sim.gaussian_structure(jax.random.key(9101), shape, (0.66, 0.34), 2.4)
+    return np.asarray(sim.structure_labels(body))
+
+
+_KINDS: dict[str, Callable[[Shape, int], np.ndarray]] = {
+    "hierarchical wave": _hierarchy,
+    "levelled wave": _ligaments,
+    "self-similar": _self_similar,
+    "random pores": _pores,
+}
+_FRESH: dict[str, Callable[[Shape], np.ndarray]] = {
+    "npg": _npg,
+    "hnpg": lambda shape: hierarchical(9102, shape, 0.123, SPACING),
+}
+
+
+def _recorded(yields: np.ndarray, number: int) -> np.ndarray:
+    """As an instrument delivers them, but for drift, which would move slices against the truth."""
+    black, white = (float(q) for q in np.quantile(yields, (0.001, 0.999)))
+    told = sim.Instrument(black=black, white=white, drift_walk=0.0, drift_jitter=0.0)
+    return np.asarray(sim.instrument(jax.random.key(number), yields, told).image)
+
+
+def _followed(body: np.ndarray, slices: int, energy: float, kept: Path, each: int) -> np.ndarray:
+    """Yields of all slices, from `kept` where an earlier run has left them."""
+    told = repr((body.shape, slices, energy, each, SPACING, _MATERIALS)).encode()
+    path = kept / f"{hashlib.sha256(told + body.tobytes()).hexdigest()[:24]}.npy"
+    if path.exists():
+        return np.load(path, allow_pickle=False)
+    say(f"Monte Carlo of {slices} slices at {energy:g} kV")
+    images = []
+    for at in range(slices):
+        # Every slice has the same depth below it, so that code is compiled once.
+        part = body[at : at + body.shape[0] - slices + 1]
+        found = sim.monte_carlo(
+            jax.random.key(9103 + at), part, _MATERIALS, energy, spacing=SPACING, electrons=each
+        )
+        images.append(found.images[0])
+    kept.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part.npy")
+    np.save(half, np.stack(images))
+    half.replace(path)
+    return np.stack(images)
