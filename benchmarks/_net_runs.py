@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import bimmjax
-from benchmarks._report import say
+from benchmarks._report import Table, say
 from bimmjax import nets
 from bimmjax.descriptors import Scores, evaluate
 from bimmjax.volumes import open_volume
@@ -56,3 +56,8 @@ def anisotropies(labels: np.ndarray, phase: int = 1) -> list[float]:
 def compared(labels: np.ndarray, truth: np.ndarray) -> Scores:
     """All scores of labels."""
     return evaluate(labels.astype(np.uint8), truth)
+
+
+def compared_tables(found: nets.Comparison) -> list[Table]:
+    """The tables of a comparison, as benchmarks print them."""
+    return [Table(f"{name}: {one.title}", one.columns, one.rows) for name, one in found.tables.items()]

@@ -1,0 +1,92 @@
+"""The TXM paper on simulated particles: four networks, and UNet++ pruned."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from benchmarks import _net_sets
+from benchmarks._net_runs import compared, compared_tables
+from benchmarks._report import Table
+from benchmarks.nets_composite import told
+from bimmjax import nets
+
+_NAMES = ("matrix", "precipitate", "inclusion")
+# Loss and optimiser are the paper's (rate 1e-4, dropout 0.5, 5500 images of 768 square there).
+_HOW: dict[str, Any] = {
+    "classes": 3, "patch": (96, 96), "batch": 8, "epochs": 25, "steps": 20,
+    "loss": "cross-entropy+dice", "optimiser": "adam", "learning_rate": 1e-3, "normalise": "std",
+    "split": (0.68, 0.08, 0.24), "margin": 4, "tiles": 60,
+}  # fmt: skip
+_RIVALS: dict[str, dict[str, Any]] = {
+    "U-Net": {"network": "unet", "settings": {"width": 8}},
+    "UNet++": {"network": "unet++", "settings": {"width": 8}},
+    "PSPNet": {"network": "pspnet", "settings": {"width": 8, "layers": (2, 2, 4, 2)}},
+    "DeepLab v3+": {"network": "deeplabv3+", "settings": {"width": 8, "rates": (3, 6, 9)}},
+}
+# Table II: training, hours; a prediction, seconds; mean IoU, %.
+_PAPER = {
+    "U-Net": (12.0, 1.9, 92.2), "UNet++": (8.0, 1.1, 95.1), "PSPNet": (5.0, 0.9, 88.2),
+    "DeepLab v3+": (4.0, 0.8, 89.1),
+}  # fmt: skip
+_TIMED = 5
+
+
+def run(quick: bool, out: Path) -> dict[str, Any]:
+    """Table II, confusion matrices, and what pruning costs and saves."""
+    shape = (100, 96, 96) if quick else (128, 256, 256)
+    less = {"epochs": 1, "steps": 4, "batch": 2} if quick else {}
+    made = _net_sets.particles(shape)
+    folder = out / "nets" / ("particles-quick" if quick else "particles")
+    found = nets.compare(
+        {name: _HOW | rival | less for name, rival in _RIVALS.items()}, made.image, made.truth,
+        folder, names=_NAMES, classical=("bin-zeror", "otsu", "kmeans", "bimm"), progress=told,
+    )  # fmt: skip
+    paper = [[name, *row] for name, row in _PAPER.items()]
+    return {
+        "tables": [
+            *compared_tables(found),
+            _pruned(folder / "UNet++", made),
+            Table("The paper's Table II", ["by", "training h", "image s", "mean IoU %"], paper),
+        ],
+        "notes": [
+            f"{' x '.join(map(str, shape))} voxels; a third of the particles are composite",
+            f"one budget: {_HOW['epochs'] * _HOW['steps']} steps of {_HOW['batch']} crops of 96 "
+            "square, width 8, no pretraining, ResNet of 2, 2, 4, 2 blocks (paper: 3, 8, 36, 3)",
+            f"compare.md and pictures in {folder}",
+        ],
+    }
+
+
+def _pruned(folder: Path, made: _net_sets.Pair) -> Table:
+    """Each level of a trained UNet++ on the last slices, whole ones, compile time apart."""
+    net, _ = nets.load(folder)
+    scale = nets.normalisation(made.image)
+    test = slice(made.image.shape[0] * 4 // 5, None)
+    images = scale(made.image[test])[..., None]
+    rows = []
+    for level in range(1, 5):
+        part = net.pruned(level)  # pyright: ignore[reportAttributeAccessIssue]
+        graph, state = nnx.split(part)
+
+        @jax.jit
+        def labels(state: Any, image: Any, graph: Any = graph) -> Any:
+            return nnx.merge(graph, state)(image).argmax(-1)
+
+        found = [np.asarray(labels(state, image[None]))[0] for image in images]
+        seconds = []
+        for _ in range(_TIMED):
+            before = time.perf_counter()
+            jax.block_until_ready(labels(state, images[:1]))
+            seconds.append(time.perf_counter() - before)
+        scores = compared(np.stack(found), made.truth[test])
+        ious = [100.0 * float(x) for x in scores.iou]
+        parameters = nets.count_parameters(part)
+        rows.append([f"L{level}", parameters, float(np.median(seconds)), *ious, np.mean(ious)])
+    columns = ["level", "parameters", "s a slice", *(f"IoU {n}" for n in _NAMES), "mean"]
+    return Table("UNet++ pruned", columns, rows)
