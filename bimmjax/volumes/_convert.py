@@ -164,7 +164,7 @@ def _write_levels(
     for level, shape in enumerate(shapes):
         if level:
             source = _halved(open_chunked(folder / str(level - 1)), shape)
-        store = _create(folder / str(level), shape, volume.dtype, chunk, shard)
+        store = create(folder / str(level), shape, volume.dtype, chunk, shard)
         block = _one_shard(source, shard) if level else _block_of_shards(source, shard)
         for voxels in _write(store, source, block, threads=1 if level else 2):
             done += voxels
@@ -178,10 +178,16 @@ def _write_levels(
     (folder / "zarr.json").write_text(json.dumps(group, indent=2) + "\n", encoding="utf-8")
 
 
-def _create(
-    folder: Path, shape: Shape, dtype: np.dtype[np.generic], chunk: Shape, shard: Shape
+def create(
+    folder: Path,
+    shape: Shape,
+    dtype: np.dtype[np.generic],
+    chunk: Shape,
+    shard: Shape,
+    *,
+    go_on: bool = False,
 ) -> Any:
-    """An empty sharded zarr 3 array."""
+    """An empty sharded zarr 3 array, or the one that is there already to `go_on` with."""
     import tensorstore as ts
 
     # No larger than the volume needs, in whole chunks: a small volume makes one small file.
@@ -211,6 +217,7 @@ def _create(
             "dimension_names": ["z", "y", "x"],
         },
         "create": True,
+        "open": go_on,
         # Else chunks of zeros would be left out, and nobody could tell them from lost ones.
         "store_data_equal_to_fill_value": True,
     }

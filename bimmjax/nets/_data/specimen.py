@@ -114,14 +114,15 @@ def _specimen(images: Any, labels: Any, weight: Any) -> Specimen:
     if not opened:
         raise InputError("images: got none, wants at least one")
     for image in opened:
-        _check_same("labels", right, image)
+        check_same("labels", right, image)
     counts = None if weight is None else open_volume(weight)
     if counts is not None:
-        _check_same("weight", counts, right)
+        check_same("weight", counts, right)
     return Specimen(opened, (Normalisation(0.0, 1.0),) * len(opened), right, counts)
 
 
-def _check_same(name: str, one: Volume, other: Volume) -> None:
+def check_same(name: str, one: Volume, other: Volume) -> None:
+    """Refuse volumes of another shape or, where both tell it, of other voxels."""
     if one.shape != other.shape:
         raise InputError(
             f"{name}: got shape {one.shape}, wants that of {other.name}, {other.shape}"

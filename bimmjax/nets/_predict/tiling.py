@@ -1,0 +1,136 @@
+"""Where tiles lie along an axis, and which voxels each answers for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import InputError, whole_number
+
+
+class Piece(NamedTuple):
+    """A tile along one axis."""
+
+    start: int
+    """Of the tile, a multiple of the network's."""
+    core: slice
+    """The voxels of the volume that it answers for, or has a say in."""
+    weights: np.ndarray
+    """Its say in each of them, float32; those of all pieces sum to 1 in every voxel."""
+
+
+class Tiling(NamedTuple):
+    """Tiles along each of the network's axes.
+
+    exact : tiles answer for what lies `halo` or more from their ends, and for all that lies at
+        the volume's; else they overlap by half and have a say by a Gaussian window.
+    """
+
+    sizes: tuple[int, ...]
+    halo: tuple[int, ...]
+    multiple: tuple[int, ...]
+    exact: bool
+
+    def pieces(self, axis: int, length: int, part: slice) -> list[Piece]:
+        """The tiles that cover a part of an axis of `length` voxels, in order."""
+        size, multiple = self.sizes[axis], self.multiple[axis]
+        if self.exact:
+            return _exact(length, size, self.halo[axis], multiple, part)
+        return _blended(length, size, multiple, part)
+
+
+def whole(length: int, multiple: int) -> int:
+    """The length up to the next multiple: what lies beyond the volume's far end is made up."""
+    return -(-length // multiple) * multiple
+
+
+def _exact(length: int, size: int, halo: int, multiple: int, part: slice) -> list[Piece]:
+    """Tiles as far on as their halo allows; at the far end moved inwards, not made smaller."""
+    end, found, at = whole(length, multiple), [], part.start
+    while at < part.stop:
+        start = min(max((at - halo) // multiple * multiple, 0), end - size)
+        stop = part.stop if start + size == end else min(start + size - halo, part.stop)
+        assert stop > at
+        found.append(Piece(start, slice(at, stop), np.ones(stop - at, np.float32)))
+        at = stop
+    return found
+
+
+def _blended(length: int, size: int, multiple: int, part: slice) -> list[Piece]:
+    """Those that lie in the part, of tiles which overlap by half or more over the whole axis."""
+    end = whole(length, multiple)
+    count = 1 - (-(end - size) // max(size // 2, 1))
+    starts = np.linspace(0, end - size, count).astype(int) // multiple * multiple
+    # As wide as is usual: an eighth of the tile (Isensee et al. 2021).
+    window = np.exp(-0.5 * ((np.arange(size) + 0.5 - 0.5 * size) / (0.125 * size)) ** 2)
+    total = np.zeros(end)
+    for start in starts:
+        total[start : start + size] += window
+    found = []
+    for start in starts.tolist():
+        core = slice(max(start, part.start), min(start + size, part.stop))
+        if core.start < core.stop:
+            weights = window[core.start - start : core.stop - start] / total[core]
+            found.append(Piece(start, core, weights.astype(np.float32)))
+    return found
+
+
+def check_tile(
+    tile: Sequence[int], lengths: Sequence[int], multiple: Sequence[int], halo: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Sizes of tiles that were asked for, no larger than the volume.
+
+    Raises
+    ------
+    InputError
+        Not one for each axis, no multiples, or with nothing left between two halos.
+    """
+    try:
+        sizes = [whole_number("tile", n, 1, 2**20) for n in tile]
+    except TypeError:
+        raise InputError(f"tile: got {tile!r}, wants {len(multiple)} sizes") from None
+    if len(sizes) != len(multiple) or any(n % m for n, m in zip(sizes, multiple, strict=True)):
+        raise InputError(
+            f"tile: got {tuple(sizes)}, wants {len(multiple)} sizes, multiples of {tuple(multiple)}"
+        )
+    ends = [whole(n, m) for n, m in zip(lengths, multiple, strict=True)]
+    found = tuple(min(n, end) for n, end in zip(sizes, ends, strict=True))
+    least = [0] * len(found)
+    if halo is not None:
+        least = [2 * h + m for h, m in zip(halo, multiple, strict=True)]
+    if any(n < min(l, end) for n, l, end in zip(found, least, ends, strict=True)):
+        wanted = tuple(whole(n, m) for n, m in zip(least, multiple, strict=True))
+        raise InputError(
+            f"tile: got {tuple(sizes)}, wants at least {wanted}, or the volume's size: outputs "
+            f"depend on {tuple(halo or ())} voxels on either side"
+        )
+    return found
+
+
+def usual_tile(
+    lengths: Sequence[int],
+    multiple: Sequence[int],
+    halo: Sequence[int],
+    parts: Sequence[int],
+    most: int,
+) -> tuple[int, ...]:
+    """Exact tiles of about `most` voxels that share the `parts` of the axes evenly.
+
+    The whole of an axis where that is not more. Never less than the halo asks for.
+    """
+    ends = [whole(n, m) for n, m in zip(lengths, multiple, strict=True)]
+    found = list(ends)
+    # Short axes whole, so that there is more room along the long ones.
+    left, room = len(ends), most
+    for axis in np.argsort(ends, kind="stable").tolist():
+        side = int(room ** (1.0 / left) + 1e-6)
+        step, border = multiple[axis], whole(halo[axis], multiple[axis])
+        if ends[axis] > side:
+            core = max((side - 2 * border) // step * step, step)
+            shares = -(-min(parts[axis], ends[axis]) // core)
+            core = whole(-(-min(parts[axis], ends[axis]) // shares), step)
+            found[axis] = min(core + 2 * border, ends[axis])
+        room, left = max(room // found[axis], 1), left - 1
+    return tuple(found)
