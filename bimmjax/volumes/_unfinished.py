@@ -18,7 +18,7 @@ from bimmjax._core.checks import InputError
 from bimmjax.volumes._convert import CHUNK, check_target, create, ome_metadata, put_in_place
 from bimmjax.volumes._volume import Shape, Volume, one_line
 
-_OURS = "bimmjax"
+_OURS, _SHARD = "bimmjax", "shard"
 Box = tuple[slice, slice, slice]
 
 
@@ -64,8 +64,9 @@ class Unfinished:
         check_target(self._target, overwrite)
         self.path = self._target.with_name(f".{self._target.name}.partial")
         self._shard, self._shape = _fitted(shard, grid.shape), grid.shape
-        told = {_OURS: plain(identity)}
-        before = told_of(self.path)
+        # Files of another shape cannot be gone on with.
+        told = {_OURS: plain(identity) | {_SHARD: list(self._shard)}}
+        before = _told(self.path)
         if before is not None and not overwrite:
             check_same(f"{self._target}, begun", before, told[_OURS])
         try:
@@ -125,7 +126,12 @@ class Unfinished:
 
 
 def told_of(folder: Path) -> dict[str, Any] | None:
-    """The identity that a folder was begun with, or None where there is none."""
+    """The identity that a folder was written with, or None where there is none."""
+    found = _told(folder)
+    return found and {name: value for name, value in found.items() if name != _SHARD}
+
+
+def _told(folder: Path) -> dict[str, Any] | None:
     try:
         told = json.loads((folder / "zarr.json").read_text("utf-8"))
         found = told["attributes"][_OURS]

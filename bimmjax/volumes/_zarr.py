@@ -158,7 +158,7 @@ def _open_zarr(node: _Node, dataset: str | None) -> Volume:
     if dataset is None and node.driver() is None and "bioformats2raw.layout" in attributes:
         return _open_zarr(node.child("0"), None)  # an image in a collection: the first
     image = _multiscale(attributes)
-    if image is not None:
+    if image is not None and (dataset is None or not _is_image(node, dataset)):
         return _open_image(node, image, dataset)
     if dataset is not None:
         parent, _, leaf = dataset.strip("/").rpartition("/")
@@ -182,6 +182,11 @@ def _open_zarr(node: _Node, dataset: str | None) -> Volume:
         f"source: got {node.location}, in which there is no 3D zarr array; wants an array, an "
         "OME-Zarr image or a group with one of them"
     )
+
+
+def _is_image(node: _Node, path: str) -> bool:
+    """Whether a path leads to an image of its own, such as the uncertainty beside labels."""
+    return _multiscale(node.child(path).attributes()) is not None
 
 
 def _candidates(node: _Node, depth: int = 3) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -17,27 +16,30 @@ import jax
 import numpy as np
 from flax import nnx
 
-from bimmjax._core.checks import InputError
+from bimmjax._core.checks import InputError, choice
 from bimmjax.nets._data.ahead import made_ahead
+from bimmjax.nets._data.normalise import WAYS
 from bimmjax.nets._network import Network
 from bimmjax.nets._predict.apply import Applied
 from bimmjax.nets._predict.blocks import (
-    NO_LABEL,
     found_directly,
     found_together,
     read_for,
+    shape_of,
     without_number,
 )
+from bimmjax.nets._predict.identity import identity_of
 from bimmjax.nets._predict.images import Images, open_images
 from bimmjax.nets._predict.plan import Plan, plan_of
-from bimmjax.nets._train.checkpoint import named_arrays
 from bimmjax.nets._train.load import load
 from bimmjax.nets._train.recipe import Recipe
+from bimmjax.nets.losses import IGNORED
 from bimmjax.volumes import Volume, open_volume
-from bimmjax.volumes._unfinished import Box, Unfinished, check_same, plain, told_of, voxels_of
+from bimmjax.volumes._unfinished import Box, Unfinished, check_same, told_of, voxels_of
 
 Progress = Callable[[int, int], object]
 SUMMARY = "predict.json"
+UNCERTAINTY = "uncertainty"
 
 
 def predict(
@@ -54,49 +56,150 @@ def predict(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Volume:
-    """Labels 0 ... classes - 1 of a volume by a trained network."""
+    """Labels 0 ... classes - 1 of a volume by a trained network, streamed from disk to disk.
+
+    Parameters
+    ----------
+    net : path, Network, or (Network, Recipe)
+        The folder that `train` has left, or a network (with what it was trained by).
+    image : volume, or sequence of volumes
+        Anything `open_volume` takes, (z, y, x), of any size; several are the channels, in the
+        order of training.
+    out : path, optional
+        The OME-Zarr to make. It appears when it is complete; what an interruption leaves is a
+        hidden folder beside it, `.NAME.partial`, which the same call goes on with, to the same
+        labels. Without it labels are kept in memory.
+    which : str
+        Of a folder: "best" or "last", the epoch to take.
+    normalise : str, optional
+        How grey values are normalised, by what all of this volume holds: "std", "range" or
+        "none". Default: as in training; "std" for a network without its recipe.
+    uncertainty : bool
+        Write the image `uncertainty` into `out`, too (`open_volume(out, dataset="uncertainty")`).
+    consensus : bool
+        Apply a 2D network to the slices across all three axes, and take the class of the highest
+        mean probability. For cubic voxels.
+    tile : sequence of int, optional
+        Size along the network's axes of what it is given at once, halo included; multiples of
+        its `multiple`. Larger ones are faster and take more memory. Default: by what memory
+        there is.
+    devices : int, optional
+        Devices that share a batch of tiles. Default: all accelerators, or one CPU device.
+    overwrite : bool
+        Begin anew, and replace `out` if it is a zarr folder, at the very end.
+    progress : callable, optional
+        `progress(voxels done, voxels in all)`.
+
+    Returns
+    -------
+    Volume
+        uint8, of the image's shape and voxel size; 255 where a channel is no number.
+
+    Raises
+    ------
+    InputError
+        No run, another number of channels than in training, a volume smaller than the network's
+        `multiple`, a tile that cannot be, a consensus of a 3D network, an `out` that exists or was
+        begun with another network, image or way.
+
+    Warns
+    -----
+    UserWarning
+        A consensus in voxels that are not cubic; a local network with a halo too thick for exact
+        tiles.
+
+    Notes
+    -----
+    Tiles of a local network (`Network.local`) have its halo of real neighbours around what they
+    answer for, begin on multiples of its `multiple` from the volume's origin, and end at the
+    volume's faces, where the network pads with zeros as in training: labels are those of the
+    whole slice, or the whole volume in 3D, at once. Where a size is no multiple, voxels are
+    repeated beyond the far face up to the next one. Networks that pool over the whole image
+    (PSPNet, DeepLab v3+) see tiles of the size of their training patches that overlap by half or
+    more; the probabilities are blended by Gaussian weights of an eighth of a tile (Isensee et
+    al. 2021, nnU-Net, Methods), and labels depend on the tile.
+
+    Slices stacked as channels stop at the volume's ends, where the outermost one stands again.
+
+    Uncertainty is the entropy of the class probabilities over that of equal ones, uint8: 0 is
+    sure, 255 is no idea (or no number).
+
+    `predict.json` in `out` tells volume fractions, speed, normalisation and what was applied.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bimmjax.nets import build, predict
+    >>> net = build("modular-unet", channels=1, classes=2, width=2, depth=1)
+    >>> labels = predict(net, np.random.default_rng(0).random((4, 16, 16)))
+    >>> labels.shape, labels.dtype
+    ((4, 16, 16), dtype('uint8'))
+    """
     found, recipe = _given(net, which)
-    how = normalise or (recipe.normalise if recipe is not None else "std")
+    how = normalise or ("std" if recipe is None else recipe.normalise)
+    choice("normalise", how, WAYS)
     if uncertainty and out is None:
-        raise InputError("uncertainty: got no out to write it to beside the labels, wants one")
+        raise InputError("uncertainty: got no out to write it to, wants one")
     images = open_images(image, found.channels, how)
-    grid = replace(
-        images.volumes[0], dtype=np.dtype(np.uint8), name=f"{images.volumes[0].name} labels"
-    )
-    if consensus:
-        _warn_of_flat_voxels(grid)
-    patch = recipe.patch if recipe is not None else ()
-    itemsize = sum(volume.dtype.itemsize for volume in images.volumes)
+    first = images.volumes[0]
+    grid = replace(first, dtype=np.dtype(np.uint8), name=f"{first.name} labels")
+    if consensus and max(grid.spacing) > 1.001 * min(grid.spacing):
+        warnings.warn(
+            f"consensus: got voxels of {grid.spacing} {grid.unit}, wants cubic ones: slices "
+            "across y and x look other than those the network knows",
+            stacklevel=2,
+        )
     plan = plan_of(
-        found, grid.shape, itemsize, patch, consensus=consensus, tile=tile, devices=devices
+        found,
+        grid.shape,
+        sum(volume.dtype.itemsize for volume in images.volumes),
+        () if recipe is None else recipe.patch,
+        consensus=consensus,
+        tile=tile,
+        devices=devices,
     )
-    told = _identity(found, recipe, images, plan, how, uncertainty)
     run = _Run(found, images, plan, uncertainty, progress or (lambda done, total: None))
     if out is None:
-        labels = np.empty(grid.shape, np.uint8)
-        for box, parts in run.blocks(lambda box: False):
-            labels[box] = parts["labels"]
-        return (
-            open_volume(labels, spacing=grid.spacing, unit=grid.unit)
-            if grid.unit != "voxel"
-            else open_volume(labels)
-        )
+        return _in_memory(run, grid)
+    told = identity_of(found, recipe, images, plan, how, uncertainty)
     before = told_of(Path(out))
     if before is not None and not overwrite:
-        check_same(str(out), before, plain(told))
-        return open_volume(out)
-    images_told = {"": np.uint8} | ({"uncertainty": np.uint8} if uncertainty else {})
-    store = Unfinished(out, grid, images_told, told, shard=plan.shard, overwrite=overwrite)
+        check_same(os.fspath(out), before, told)
+    else:
+        _on_disk(run, grid, Path(out), told, overwrite)
+    return open_volume(out)
+
+
+def _in_memory(run: _Run, grid: Volume) -> Volume:
+    labels = np.empty(grid.shape, np.uint8)
+    for box, parts in run.blocks(run.boxes):
+        labels[box] = parts[0]
+    held = open_volume(labels)
+    return replace(held, spacing=grid.spacing, unit=grid.unit, name=grid.name)
+
+
+def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite: bool) -> None:
+    names = ["", UNCERTAINTY][: 1 + run.uncertainty]
+    store = Unfinished(
+        out,
+        grid,
+        dict.fromkeys(names, np.uint8),
+        told,
+        shard=run.plan.shard,
+        overwrite=overwrite,
+    )
     counts = np.zeros(256, np.int64)
-    for box in plan.boxes(grid.shape):
+    left = []
+    for box in run.boxes:
         if store.done(box):
             counts += np.bincount(store.read("", box).ravel(), minlength=256)
-    for box, parts in run.blocks(store.done):
-        counts += np.bincount(parts["labels"].ravel(), minlength=256)
-        parts[""] = parts.pop("labels")
-        store.write(box, parts)
-    store.finish({SUMMARY: json.dumps(run.summary(counts, told), indent=2, allow_nan=False) + "\n"})
-    return open_volume(out)
+        else:
+            left.append(box)
+    for box, parts in run.blocks(left):
+        store.write(box, dict(zip(names, parts, strict=True)))
+        counts += np.bincount(parts[0].ravel(), minlength=256)
+    text = json.dumps(run.summary(counts, told), indent=2, allow_nan=False)
+    store.finish({SUMMARY: text + "\n"})
 
 
 class _Run:
@@ -105,102 +208,88 @@ class _Run:
     def __init__(
         self, net: Network, images: Images, plan: Plan, uncertainty: bool, progress: Progress
     ) -> None:
-        self._net, self._images, self._plan = net, images, plan
-        self._uncertainty, self._progress = uncertainty, progress
-        self.voxels, self.seconds = 0, 0.0
+        self.plan, self.uncertainty = plan, uncertainty
+        self.boxes = plan.boxes(images.shape)
+        self._net, self._images, self._progress = net, images, progress
+        self._done, self._voxels, self._seconds = 0.0, 0, 0.0
 
-    def blocks(self, done: Callable[[Box], bool]) -> Iterator[tuple[Box, dict[str, np.ndarray]]]:
-        """All blocks that are not done, each with its labels and their uncertainty."""
-        images, plan = self._images, self._plan
-        boxes = list(plan.boxes(images.shape))
-        left = [box for box in boxes if not done(box)]
-        total = sum(map(voxels_of, boxes))
+    def blocks(self, left: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+        """Labels, and their uncertainty if wanted, (1 or 2, z, y, x) uint8, of some blocks."""
+        total = sum(map(voxels_of, self.boxes))
         finished = total - sum(map(voxels_of, left))
         self._progress(finished, total)
         if not left:
             return
+        views = self.plan.views
         nets = [
-            Applied(self._net, batch, view.tiling.sizes, plan.devices)
-            for view, batch in zip(plan.views, plan.batches, strict=True)
+            Applied(self._net, batch, view.tiling.sizes, self.plan.devices)
+            for view, batch in zip(views, self.plan.batches, strict=True)
         ]
+
+        def tick(voxels: float) -> None:
+            self._done += voxels
+            self._progress(min(round(self._done), total), total)
+
         began = time.perf_counter()
-        reading = made_ahead(lambda n: read_for(images, plan.views, left[n]), range(len(left)), 1)
+        reading = made_ahead(lambda n: read_for(self._images, views, left[n]), range(len(left)), 1)
         with closing(reading):
             for box, raw in zip(left, reading, strict=True):
-                if plan.together:
-                    found = found_together(
-                        images, raw, plan.views, nets, box, self._net.classes, self._uncertainty
-                    )
+                self._done = finished
+                if self.plan.together:
+                    found = np.empty((1 + self.uncertainty, *shape_of(box)), np.uint8)
+                    for part in self.plan.summed(box):
+                        z = slice(part[0].start - box[0].start, part[0].stop - box[0].start)
+                        found[:, z] = found_together(
+                            self._images, raw, views, nets, part, self.uncertainty, tick
+                        )
                 else:
                     found = found_directly(
-                        images, raw, plan.views[0], nets[0], box, self._uncertainty
+                        self._images, raw, views[0], nets[0], box, self.uncertainty, tick
                     )
-                gaps = without_number(images, raw, box)
+                gaps = without_number(raw, box)
                 if gaps is not None:
-                    found[:, gaps] = NO_LABEL
-                yield box, dict(zip(("labels", "uncertainty"), found, strict=False))
+                    found[:, gaps] = IGNORED
+                yield box, found
                 finished += voxels_of(box)
-                self.voxels += voxels_of(box)
-                self.seconds = time.perf_counter() - began
-                self._progress(finished, total)
+                self._voxels += voxels_of(box)
+                self._seconds = time.perf_counter() - began
 
     def summary(self, counts: np.ndarray, told: dict[str, Any]) -> dict[str, Any]:
         """The content of predict.json."""
         from bimmjax import __version__
 
         known = counts[: self._net.classes]
+        tiling = self.plan.views[0].tiling
+        speed = self._voxels / 1e6 / self._seconds if self._seconds else None
         return {
             "classes": self._net.classes,
             "volume_fractions": (known / max(int(known.sum()), 1)).tolist(),
             "voxels": int(counts.sum()),
-            "seconds": round(self.seconds, 3),
-            "voxels_this_time": self.voxels,
-            "megavoxels_per_second": self.voxels / 1e6 / self.seconds if self.seconds else None,
-            "device": f"{self._plan.devices} x {jax.local_devices()[0].device_kind}",
+            "seconds": round(self._seconds, 3),
+            "megavoxels_per_second": speed,
+            "tile": {
+                "sizes": list(tiling.sizes),
+                "halo": list(tiling.halo) if tiling.exact else None,
+                "passes": self.plan.passes,
+            },
+            "device": f"{self.plan.devices} x {jax.local_devices()[0].device_kind}",
             "identity": told,
             "versions": {"bimmjax": __version__, "jax": jax.__version__},
         }
 
 
 def _given(net: Any, which: str) -> tuple[Network, Recipe | None]:
+    recipe = None
     if isinstance(net, str | os.PathLike):
-        found, recipe = load(net, which)
-    elif isinstance(net, tuple):
-        found, recipe = net
-    else:
-        found, recipe = net, None
-    if not isinstance(found, Network):
+        net, recipe = load(net, which)
+    elif isinstance(net, tuple) and len(net) == 2:
+        net, recipe = net
+    if not isinstance(net, Network) or not isinstance(recipe, Recipe | None):
         raise InputError(
-            f"net: got {type(found).__name__}, wants the folder of a run, a network, or a network "
+            f"net: got {type(net).__name__}, wants the folder of a run, a network, or a network "
             "and its recipe"
         )
+    # Another one, so that a network in training stays so.
+    found = nnx.merge(*nnx.split(net))
+    found.eval()
     return found, recipe
-
-
-def _identity(
-    net: Network, recipe: Recipe | None, images: Images, plan: Plan, how: str, uncertainty: bool
-) -> dict[str, Any]:
-    weights = hashlib.sha256()
-    for name, array in sorted(named_arrays(nnx.state(net)).items()):
-        weights.update(f"{name} {array.shape} {array.dtype} ".encode())
-        weights.update(array.tobytes())
-    settings = [] if recipe is None else [recipe.network, recipe.settings]
-    return {
-        "network": [type(net).__name__, *settings],
-        "weights": weights.hexdigest(),
-        "normalise": how,
-        "image": images.fingerprint(),
-        "normalisations": [list(one) for one in images.normalisations],
-        "uncertainty": bool(uncertainty),
-        "consensus": len(plan.views) > 1,
-        "tile": None if plan.views[0].tiling.exact else list(plan.views[0].tiling.sizes),
-    }
-
-
-def _warn_of_flat_voxels(grid: Volume) -> None:
-    if max(grid.spacing) > 1.001 * min(grid.spacing):
-        warnings.warn(
-            f"consensus: got voxels of {grid.spacing} {grid.unit}, wants cubic ones: slices across "
-            "y and x look other than those the network knows",
-            stacklevel=3,
-        )

@@ -9,6 +9,9 @@ import numpy as np
 
 from bimmjax._core.checks import InputError, whole_number
 
+# Of a Gaussian window over its tile, as is usual (Isensee et al. 2021).
+_WIDTH = 0.125
+
 
 class Piece(NamedTuple):
     """A tile along one axis."""
@@ -42,8 +45,13 @@ class Tiling(NamedTuple):
 
 
 def whole(length: int, multiple: int) -> int:
-    """The length up to the next multiple: what lies beyond the volume's far end is made up."""
+    """The length up to the next multiple."""
     return -(-length // multiple) * multiple
+
+
+def ends_of(lengths: Sequence[int], multiple: Sequence[int]) -> tuple[int, ...]:
+    """Where the last tiles end: what lies beyond the volume is made up."""
+    return tuple(whole(n, m) for n, m in zip(lengths, multiple, strict=True))
 
 
 def _exact(length: int, size: int, halo: int, multiple: int, part: slice) -> list[Piece]:
@@ -61,15 +69,15 @@ def _exact(length: int, size: int, halo: int, multiple: int, part: slice) -> lis
 def _blended(length: int, size: int, multiple: int, part: slice) -> list[Piece]:
     """Those that lie in the part, of tiles which overlap by half or more over the whole axis."""
     end = whole(length, multiple)
-    count = 1 - (-(end - size) // max(size // 2, 1))
-    starts = np.linspace(0, end - size, count).astype(int) // multiple * multiple
-    # As wide as is usual: an eighth of the tile (Isensee et al. 2021).
-    window = np.exp(-0.5 * ((np.arange(size) + 0.5 - 0.5 * size) / (0.125 * size)) ** 2)
+    count = 1 - (size - end) // max(size // 2, 1)
+    starts = (np.linspace(0, (end - size) // multiple, count).astype(int) * multiple).tolist()
+    middle = 0.5 * size
+    window = np.exp(-0.5 * ((np.arange(size) + 0.5 - middle) / (_WIDTH * size)) ** 2)
     total = np.zeros(end)
     for start in starts:
         total[start : start + size] += window
     found = []
-    for start in starts.tolist():
+    for start in starts:
         core = slice(max(start, part.start), min(start + size, part.stop))
         if core.start < core.stop:
             weights = window[core.start - start : core.stop - start] / total[core]
@@ -77,10 +85,57 @@ def _blended(length: int, size: int, multiple: int, part: slice) -> list[Piece]:
     return found
 
 
-def check_tile(
-    tile: Sequence[int], lengths: Sequence[int], multiple: Sequence[int], halo: Sequence[int] | None
+def exact_sizes(
+    lengths: Sequence[int],
+    multiple: Sequence[int],
+    halo: Sequence[int],
+    parts: Sequence[int],
+    most: int,
 ) -> tuple[int, ...]:
-    """Sizes of tiles that were asked for, no larger than the volume.
+    """Tiles of about `most` voxels that share `parts` of the axes evenly.
+
+    A whole part with its halo where that is not more. Never less than the halo asks for.
+
+    >>> exact_sizes((1000, 1000), (8, 8), (20, 20), (1000, 1000), 2**20)
+    (1000, 1000)
+    >>> exact_sizes((1000, 1000), (8, 8), (20, 20), (1000, 1000), 2**18)
+    (384, 384)
+    """
+    found = list(ends_of(lengths, multiple))
+    # Short axes first, so that there is more room along the long ones.
+    left, room = len(found), most
+    for axis in np.argsort(found, kind="stable").tolist():
+        side = int(room ** (1.0 / left) + 1e-6)
+        step, border = multiple[axis], whole(halo[axis], multiple[axis])
+        part = min(parts[axis], found[axis])
+        core = whole(part, step)
+        if min(core + 2 * border, found[axis]) > side:
+            most_of_core = max((side - 2 * border) // step * step, step)
+            core = whole(-(-part // -(-part // most_of_core)), step)
+        found[axis] = min(core + 2 * border, found[axis])
+        room, left = max(room // found[axis], 1), left - 1
+    return tuple(found)
+
+
+def passes(tiling: Tiling, lengths: Sequence[int], parts: Sequence[int]) -> float:
+    """How often a network looks at a voxel, on average, where it works part by part."""
+    found = 1.0
+    for axis, (length, part) in enumerate(zip(lengths, parts, strict=True)):
+        tiles = sum(
+            len(tiling.pieces(axis, length, slice(at, min(at + part, length))))
+            for at in range(0, length, part)
+        )
+        found *= tiles * tiling.sizes[axis] / length
+    return found
+
+
+def check_tile(
+    tile: Sequence[int],
+    lengths: Sequence[int],
+    multiple: Sequence[int],
+    halo: Sequence[int] | None,
+) -> tuple[int, ...]:
+    """Sizes of tiles that were asked for, cut to the volume's; `halo` None if they are blended.
 
     Raises
     ------
@@ -88,49 +143,21 @@ def check_tile(
         Not one for each axis, no multiples, or with nothing left between two halos.
     """
     try:
-        sizes = [whole_number("tile", n, 1, 2**20) for n in tile]
+        sizes = tuple(whole_number("tile", n, 1, 2**20) for n in tile)
     except TypeError:
         raise InputError(f"tile: got {tile!r}, wants {len(multiple)} sizes") from None
     if len(sizes) != len(multiple) or any(n % m for n, m in zip(sizes, multiple, strict=True)):
         raise InputError(
-            f"tile: got {tuple(sizes)}, wants {len(multiple)} sizes, multiples of {tuple(multiple)}"
+            f"tile: got {sizes}, wants {len(multiple)} sizes, multiples of {tuple(multiple)}"
         )
-    ends = [whole(n, m) for n, m in zip(lengths, multiple, strict=True)]
+    ends = ends_of(lengths, multiple)
     found = tuple(min(n, end) for n, end in zip(sizes, ends, strict=True))
-    least = [0] * len(found)
-    if halo is not None:
-        least = [2 * h + m for h, m in zip(halo, multiple, strict=True)]
-    if any(n < min(l, end) for n, l, end in zip(found, least, ends, strict=True)):
-        wanted = tuple(whole(n, m) for n, m in zip(least, multiple, strict=True))
+    if halo is None:
+        return found
+    least = [whole(2 * h + m, m) for h, m in zip(halo, multiple, strict=True)]
+    if any(n < min(low, end) for n, low, end in zip(found, least, ends, strict=True)):
         raise InputError(
-            f"tile: got {tuple(sizes)}, wants at least {wanted}, or the volume's size: outputs "
-            f"depend on {tuple(halo or ())} voxels on either side"
+            f"tile: got {sizes}, wants at least {tuple(least)}, or all of the volume: outputs "
+            f"depend on {tuple(halo)} voxels on either side"
         )
     return found
-
-
-def usual_tile(
-    lengths: Sequence[int],
-    multiple: Sequence[int],
-    halo: Sequence[int],
-    parts: Sequence[int],
-    most: int,
-) -> tuple[int, ...]:
-    """Exact tiles of about `most` voxels that share the `parts` of the axes evenly.
-
-    The whole of an axis where that is not more. Never less than the halo asks for.
-    """
-    ends = [whole(n, m) for n, m in zip(lengths, multiple, strict=True)]
-    found = list(ends)
-    # Short axes whole, so that there is more room along the long ones.
-    left, room = len(ends), most
-    for axis in np.argsort(ends, kind="stable").tolist():
-        side = int(room ** (1.0 / left) + 1e-6)
-        step, border = multiple[axis], whole(halo[axis], multiple[axis])
-        if ends[axis] > side:
-            core = max((side - 2 * border) // step * step, step)
-            shares = -(-min(parts[axis], ends[axis]) // core)
-            core = whole(-(-min(parts[axis], ends[axis]) // shares), step)
-            found[axis] = min(core + 2 * border, ends[axis])
-        room, left = max(room // found[axis], 1), left - 1
-    return tuple(found)

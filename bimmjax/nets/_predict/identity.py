@@ -1,0 +1,47 @@
+"""By what a prediction is known again: what it was made with, of what, and how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from flax import nnx
+
+from bimmjax.nets._network import Network
+from bimmjax.nets._predict.images import Images
+from bimmjax.nets._predict.plan import Plan
+from bimmjax.nets._train.checkpoint import named_arrays
+from bimmjax.nets._train.recipe import Recipe
+
+
+def identity_of(
+    net: Network, recipe: Recipe | None, images: Images, plan: Plan, how: str, uncertainty: bool
+) -> dict[str, Any]:
+    """All that decides about the labels, as JSON gives it back.
+
+    Exact tiles do not: they change logits in the last digits at most.
+    """
+    tiling = plan.views[0].tiling
+    settings = [] if recipe is None else [recipe.network, recipe.settings]
+    told = {
+        "network": [type(net).__name__, list(net.halo), *settings],
+        "weights": _weights(net),
+        "normalise": how,
+        "image": images.fingerprint(),
+        "normalisations": [list(one) for one in images.normalisations],
+        "uncertainty": bool(uncertainty),
+        "consensus": len(plan.views) > 1,
+        "blended": None if tiling.exact else list(tiling.sizes),
+    }
+    return json.loads(json.dumps(told))
+
+
+def _weights(net: Network) -> str:
+    found = hashlib.sha256()
+    # Keys of dropout and noise have no part in it.
+    learned = nnx.state(net, nnx.Not(nnx.RngState))
+    for name, array in sorted(named_arrays(learned).items()):
+        found.update(f"{name} {array.shape} {array.dtype} ".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
