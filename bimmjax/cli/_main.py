@@ -23,6 +23,8 @@ from bimmjax.cli._info import info
 from bimmjax.cli._interrupted import Interrupted
 from bimmjax.cli._map import map_
 from bimmjax.cli._numbers import join_numbers
+from bimmjax.cli._predict import EXAMPLE as PREDICT_EXAMPLE
+from bimmjax.cli._predict import predict
 from bimmjax.cli._segment import segment
 from bimmjax.cli._simulate import simulate
 from bimmjax.cli._train import EXAMPLE as TRAIN_EXAMPLE
@@ -83,6 +85,7 @@ app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spac
 )
 app.add_typer(simulate)
 app.command("train", epilog=f"Example: {TRAIN_EXAMPLE}")(train)
+app.command("predict", epilog=f"Example: {PREDICT_EXAMPLE}")(predict)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 

@@ -35,6 +35,7 @@ _SEVERAL = {
     "--levels": 2,
     "--split": 3,
     "--patch": _MOST,
+    "--tile": _MOST,
     "--class-weights": _ANY,
 }
 # How a material is called: a name, or a formula with a density.
@@ -102,6 +103,16 @@ def box_of(name: str, text: str | None) -> tuple[int, int, int] | None:
         )
     z, y, x = words * _MOST if len(words) == 1 else words
     return int(z), int(y), int(x)
+
+
+def sizes_of(name: str, text: str | None) -> tuple[int, ...] | None:
+    """Two or three sizes of an image from "64,64", or None."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if len(words) not in (2, 3) or not all(word.isdecimal() for word in words):
+        raise InputError(f"{name}: got {' '.join(words) or 'nothing'!r}, wants two sizes or three")
+    return tuple(map(int, words))
 
 
 def numbers_of(name: str, text: str | None, count: int | None = None) -> list[float] | None:

@@ -199,14 +199,14 @@ def train(
     """
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c
-    from bimmjax.cli._numbers import numbers_of
+    from bimmjax.cli._numbers import numbers_of, sizes_of
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
 
     given: dict[str, Any] = {
         "network": network, "settings": _settings(settings), "classes": classes,
         "normalise": normalise, "split": numbers_of("split", split, 3), "margin": margin,
-        "every": every, "patch": _sizes(patch), "batch": batch, "foreground": foreground,
+        "every": every, "patch": sizes_of("patch", patch), "batch": batch, "foreground": foreground,
         "symmetries": symmetries, "stretch": stretch, "brightness": brightness, "noise": noise,
         "loss": loss, "class_weights": numbers_of("class_weights", class_weights),
         "optimiser": optimiser, "learning_rate": learning_rate, "schedule": schedule,
@@ -278,15 +278,6 @@ def _settings(words: list[str] | None) -> dict[str, Any] | None:
         except tomllib.TOMLDecodeError:
             found[name.strip()] = value.strip()
     return found
-
-
-def _sizes(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    words = text.replace(",", " ").split()
-    if len(words) not in (2, 3) or not all(word.isdecimal() for word in words):
-        raise InputError(f"patch: got {' '.join(words) or 'nothing'!r}, wants two sizes or three")
-    return tuple(map(int, words))
 
 
 def _volumes(image: str | None, labels: str | None, more: list[str], weight: str | None) -> Any:

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from bimmjax.nets._network import Network
 from bimmjax.nets._train.devices import everywhere, mesh_for, shared_out
 
 
@@ -22,7 +21,7 @@ class Applied:
     Each of its functions takes images (batch, *tile, channels * context), float32.
     """
 
-    def __init__(self, net: Network, batch: int, tile: tuple[int, ...], devices: int) -> None:
+    def __init__(self, net: Any, batch: int, tile: tuple[int, ...], devices: int) -> None:
         graph, state = nnx.split(net)
         self.batch = batch
         self._mesh = mesh_for(batch, tile, net.multiple[0], devices)

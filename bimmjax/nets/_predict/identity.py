@@ -8,25 +8,23 @@ from typing import Any
 
 from flax import nnx
 
-from bimmjax.nets._network import Network
+from bimmjax.nets._predict.given import Given
 from bimmjax.nets._predict.images import Images
 from bimmjax.nets._predict.plan import Plan
 from bimmjax.nets._train.checkpoint import named_arrays
-from bimmjax.nets._train.recipe import Recipe
 
 
 def identity_of(
-    net: Network, recipe: Recipe | None, images: Images, plan: Plan, how: str, uncertainty: bool
+    found: Given, images: Images, plan: Plan, how: str, uncertainty: bool
 ) -> dict[str, Any]:
     """All that decides about the labels, as JSON gives it back.
 
     Exact tiles do not: they change logits in the last digits at most.
     """
     tiling = plan.views[0].tiling
-    settings = [] if recipe is None else [recipe.network, recipe.settings]
     told = {
-        "network": [type(net).__name__, list(net.halo), *settings],
-        "weights": _weights(net),
+        "network": found.name,
+        "weights": _weights(found.net),
         "normalise": how,
         "image": images.fingerprint(),
         "normalisations": [list(one) for one in images.normalisations],
@@ -37,11 +35,11 @@ def identity_of(
     return json.loads(json.dumps(told))
 
 
-def _weights(net: Network) -> str:
-    found = hashlib.sha256()
+def _weights(net: Any) -> str:
+    hashed = hashlib.sha256()
     # Keys of dropout and noise have no part in it.
     learned = nnx.state(net, nnx.Not(nnx.RngState))
     for name, array in sorted(named_arrays(learned).items()):
-        found.update(f"{name} {array.shape} {array.dtype} ".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        hashed.update(f"{name} {array.shape} {array.dtype} ".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()

@@ -6,12 +6,12 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from bimmjax._core.checks import InputError, whole_number
-from bimmjax.nets._network import Network
+from bimmjax.nets._predict.given import Given
 from bimmjax.nets._predict.room import voxels_at_once
 from bimmjax.nets._predict.tiling import (
     Tiling,
@@ -28,10 +28,12 @@ from bimmjax.volumes._volume import Shape
 
 # Bytes of a block as read, and of the probabilities that are summed up in one.
 _READ, _SUMMED = 2**27, 2**28
-# Edges of blocks in 3D, in chunks: whichever has room for the thickest cores.
-_CUBES = range(2, 9)
-# Exact tiles that make a network look at each voxel more often than this are given up.
-_TOO_OFTEN = 64.0
+# Edges of blocks in 3D, in chunks: whichever has room for the thickest cores. Not more, for what
+# is lost by an interruption is a block.
+_CUBES = range(2, 6)
+# Exact tiles by which a network looks at each voxel more often than this, or which are that many
+# times larger than what there is room for, are given up.
+_TOO_OFTEN, _TOO_LARGE = 64.0, 4
 # Sides of blended tiles where nobody knows what the network was trained on.
 _USUAL = {2: 256, 3: 64}
 
@@ -67,10 +69,9 @@ class Plan(NamedTuple):
 
 
 def plan_of(
-    net: Network,
+    found: Given,
     shape: Shape,
     itemsize: int,
-    patch: Sequence[int] = (),
     *,
     consensus: bool = False,
     tile: Sequence[int] | None = None,
@@ -80,9 +81,8 @@ def plan_of(
 
     Parameters
     ----------
-    net, shape : network and volume.
+    found, shape : network and volume.
     itemsize : bytes of a voxel, all channels together.
-    patch : what the network was trained on, if known: blended tiles are of its size.
     consensus, tile, devices : as for `predict`.
 
     Raises
@@ -96,6 +96,7 @@ def plan_of(
     UserWarning
         A local network whose halo is too thick for exact tiles.
     """
+    net = found.net
     if consensus and net.dims == 3:
         raise InputError(
             "consensus: got a network of three dimensions, which looks along all of them already; "
@@ -105,37 +106,56 @@ def plan_of(
     across = (0, 1, 2) if consensus else (0,) if net.dims == 2 else (None,)
     for one in across:
         _check_size(net, shape, [axis for axis in range(3) if axis != one])
-    most = voxels_at_once(net, math.prod(shape))
-    best: tuple[float, Shape, list[View]] | None = None
-    for block in _blocks(net, shape, itemsize, consensus):
-        views = [
-            View(one, net.context, _tiling(net, shape, block, one, tile, most)) for one in across
-        ]
-        often = sum(_passes(view, shape, block) for view in views)
-        if best is None or often < best[0]:
-            best = often, block, views
-    assert best is not None
-    often, block, views = best
-    if tile is None and net.local and often > _TOO_OFTEN * len(views):
+    most = voxels_at_once(net, found.channels, math.prod(shape))
+    often, block, views = min(
+        (
+            _exact(found, shape, block, across, tile, most)
+            for block in _blocks(found, shape, itemsize, consensus)
+        ),
+        key=lambda one: one[0],
+    )
+    too_much = often > _TOO_OFTEN or math.prod(views[0].tiling.sizes) > _TOO_LARGE * most
+    if tile is None and (too_much or not net.local):
+        views = [view._replace(tiling=_blended(found, shape, view.across)) for view in views]
+    if tile is None and too_much and net.local:
         warnings.warn(
             f"tile: outputs of this network depend on {tuple(net.halo)} voxels on either side, "
             "which leaves too little of a tile; tiles are blended, unless a larger tile is given",
             stacklevel=3,
         )
-        views = [view._replace(tiling=_blended(net, shape, view.across, patch)) for view in views]
-    elif tile is None and not net.local:
-        views = [view._replace(tiling=_blended(net, shape, view.across, patch)) for view in views]
     together = consensus or not views[0].tiling.exact
-    batches = []
-    plan = Plan(tuple(views), (), _shard(block), block, together, 0.0, count)
-    for view in views:
-        first = plan.boxes(shape)[0]
-        there = len(tiles_of(view, shape, plan.summed(first)[0] if together else first))
-        at_once = min(max(most * count // math.prod(view.tiling.sizes), 1), there)
-        batches.append(whole(at_once, count))
-    return plan._replace(
-        batches=tuple(batches), passes=sum(_passes(view, shape, block) for view in views)
-    )
+    often = sum(_passes(view, shape, block) for view in views)
+    plan = Plan(tuple(views), (), _shard(block), block, together, often, count)
+    return plan._replace(batches=tuple(_batch(plan, view, shape, most) for view in views))
+
+
+def _exact(
+    found: Given,
+    shape: Shape,
+    block: Shape,
+    across: Sequence[int | None],
+    tile: Sequence[int] | None,
+    most: int,
+) -> tuple[float, Shape, list[View]]:
+    """Exact tiles for blocks of a shape, or those asked for, and how often each of them looks."""
+    net, views = found.net, []
+    for one in across:
+        lengths, parts = _of(shape, one), _of(block, one)
+        if tile is None:
+            sizes = exact_sizes(lengths, net.multiple, net.halo, parts, most)
+        else:
+            sizes = check_tile(tile, lengths, net.multiple, net.halo if net.local else None)
+        exact = tile is None or net.local
+        views.append(View(one, net.context, Tiling(sizes, net.halo, net.multiple, exact)))
+    return max(_passes(view, shape, block) for view in views), block, views
+
+
+def _batch(plan: Plan, view: View, shape: Shape, most: int) -> int:
+    """Tiles at once: what there is room for, what there are, and evenly among devices."""
+    first = plan.boxes(shape)[0]
+    there = len(tiles_of(view, shape, plan.summed(first)[0] if plan.together else first))
+    at_once = max(most * plan.devices // math.prod(view.tiling.sizes), 1)
+    return whole(min(at_once, there), plan.devices)
 
 
 def _boxes(shape: Shape, block: Shape) -> Iterator[Box]:
@@ -147,9 +167,9 @@ def _boxes(shape: Shape, block: Shape) -> Iterator[Box]:
         yield z, y, x
 
 
-def _blocks(net: Network, shape: Shape, itemsize: int, consensus: bool) -> list[Shape]:
+def _blocks(found: Given, shape: Shape, itemsize: int, consensus: bool) -> list[Shape]:
     """Shapes that blocks may have, the usual one first."""
-    summed = _SUMMED // (4 * net.classes)
+    net, summed = found.net, _SUMMED // (4 * found.classes)
     if not consensus and net.dims == 2:
         # As many shards along x, then y, as memory allows: slices are then read once each.
         z, y, x = SHARD
@@ -172,23 +192,9 @@ def _shard(block: Shape) -> Shape:
     return block
 
 
-def _tiling(
-    net: Network,
-    shape: Shape,
-    block: Shape,
-    across: int | None,
-    tile: Sequence[int] | None,
-    most: int,
-) -> Tiling:
-    lengths, parts = _of(shape, across), _of(block, across)
-    if tile is not None:
-        sizes = check_tile(tile, lengths, net.multiple, net.halo if net.local else None)
-        return Tiling(sizes, net.halo, net.multiple, net.local)
-    sizes = exact_sizes(lengths, net.multiple, net.halo, parts, most)
-    return Tiling(sizes, net.halo, net.multiple, exact=True)
-
-
-def _blended(net: Network, shape: Shape, across: int | None, patch: Sequence[int]) -> Tiling:
+def _blended(found: Given, shape: Shape, across: int | None) -> Tiling:
+    """Tiles like the patches that the network was trained on."""
+    net, patch = found.net, found.patch
     wanted = ends_of(
         patch if len(patch) == net.dims else (_USUAL[net.dims],) * net.dims, net.multiple
     )
@@ -206,7 +212,7 @@ def _of(shape: Shape, across: int | None) -> list[int]:
     return [n for axis, n in enumerate(shape) if axis != across]
 
 
-def _check_size(net: Network, shape: Shape, axes: Sequence[int]) -> None:
+def _check_size(net: Any, shape: Shape, axes: Sequence[int]) -> None:
     for axis, multiple in zip(axes, net.multiple, strict=True):
         if shape[axis] < multiple:
             raise InputError(

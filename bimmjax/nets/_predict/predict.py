@@ -14,12 +14,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from bimmjax._core.checks import InputError, choice
 from bimmjax.nets._data.ahead import made_ahead
 from bimmjax.nets._data.normalise import WAYS
-from bimmjax.nets._network import Network
 from bimmjax.nets._predict.apply import Applied
 from bimmjax.nets._predict.blocks import (
     found_directly,
@@ -28,11 +26,10 @@ from bimmjax.nets._predict.blocks import (
     shape_of,
     without_number,
 )
+from bimmjax.nets._predict.given import Given, given
 from bimmjax.nets._predict.identity import identity_of
 from bimmjax.nets._predict.images import Images, open_images
 from bimmjax.nets._predict.plan import Plan, plan_of
-from bimmjax.nets._train.load import load
-from bimmjax.nets._train.recipe import Recipe
 from bimmjax.nets.losses import IGNORED
 from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._unfinished import Box, Unfinished, check_same, told_of, voxels_of
@@ -135,9 +132,8 @@ def predict(
     >>> labels.shape, labels.dtype
     ((4, 16, 16), dtype('uint8'))
     """
-    found, recipe = _given(net, which)
-    how = normalise or ("std" if recipe is None else recipe.normalise)
-    choice("normalise", how, WAYS)
+    found = given(net, which)
+    how = choice("normalise", normalise or found.normalise, WAYS)
     if uncertainty and out is None:
         raise InputError("uncertainty: got no out to write it to, wants one")
     images = open_images(image, found.channels, how)
@@ -153,7 +149,6 @@ def predict(
         found,
         grid.shape,
         sum(volume.dtype.itemsize for volume in images.volumes),
-        () if recipe is None else recipe.patch,
         consensus=consensus,
         tile=tile,
         devices=devices,
@@ -161,7 +156,7 @@ def predict(
     run = _Run(found, images, plan, uncertainty, progress or (lambda done, total: None))
     if out is None:
         return _in_memory(run, grid)
-    told = identity_of(found, recipe, images, plan, how, uncertainty)
+    told = identity_of(found, images, plan, how, uncertainty)
     before = told_of(Path(out))
     if before is not None and not overwrite:
         check_same(os.fspath(out), before, told)
@@ -206,11 +201,11 @@ class _Run:
     """Blocks that are worked out, and how fast."""
 
     def __init__(
-        self, net: Network, images: Images, plan: Plan, uncertainty: bool, progress: Progress
+        self, found: Given, images: Images, plan: Plan, uncertainty: bool, progress: Progress
     ) -> None:
         self.plan, self.uncertainty = plan, uncertainty
         self.boxes = plan.boxes(images.shape)
-        self._net, self._images, self._progress = net, images, progress
+        self._given, self._images, self._progress = found, images, progress
         self._done, self._voxels, self._seconds = 0.0, 0, 0.0
 
     def blocks(self, left: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
@@ -222,7 +217,7 @@ class _Run:
             return
         views = self.plan.views
         nets = [
-            Applied(self._net, batch, view.tiling.sizes, self.plan.devices)
+            Applied(self._given.net, batch, view.tiling.sizes, self.plan.devices)
             for view, batch in zip(views, self.plan.batches, strict=True)
         ]
 
@@ -258,11 +253,11 @@ class _Run:
         """The content of predict.json."""
         from bimmjax import __version__
 
-        known = counts[: self._net.classes]
+        known = counts[: self._given.classes]
         tiling = self.plan.views[0].tiling
         speed = self._voxels / 1e6 / self._seconds if self._seconds else None
         return {
-            "classes": self._net.classes,
+            "classes": self._given.classes,
             "volume_fractions": (known / max(int(known.sum()), 1)).tolist(),
             "voxels": int(counts.sum()),
             "seconds": round(self._seconds, 3),
@@ -276,20 +271,3 @@ class _Run:
             "identity": told,
             "versions": {"bimmjax": __version__, "jax": jax.__version__},
         }
-
-
-def _given(net: Any, which: str) -> tuple[Network, Recipe | None]:
-    recipe = None
-    if isinstance(net, str | os.PathLike):
-        net, recipe = load(net, which)
-    elif isinstance(net, tuple) and len(net) == 2:
-        net, recipe = net
-    if not isinstance(net, Network) or not isinstance(recipe, Recipe | None):
-        raise InputError(
-            f"net: got {type(net).__name__}, wants the folder of a run, a network, or a network "
-            "and its recipe"
-        )
-    # Another one, so that a network in training stays so.
-    found = nnx.merge(*nnx.split(net))
-    found.eval()
-    return found, recipe

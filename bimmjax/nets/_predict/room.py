@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bimmjax.nets._network import Network
 from bimmjax.nets._predict.tiling import whole
 
 # Voxels of a 2D batch on a CPU (the Modular U-Net takes 0.9 kB for each) and on an accelerator.
@@ -21,7 +21,7 @@ _USUAL, _FEW = 2**32, 2**20
 _TRIED = 32
 
 
-def voxels_at_once(net: Network, voxels: int) -> int:
+def voxels_at_once(net: Any, channels: int, voxels: int) -> int:
     """Of each device; `voxels` are all that could be wanted."""
     accelerated = jax.local_devices()[0].platform != "cpu"
     if net.dims == 2:
@@ -30,14 +30,14 @@ def voxels_at_once(net: Network, voxels: int) -> int:
         return _FEW
     # Halos of 3D networks are thick: tiles have to be as large as can be.
     room = _accelerator() * _SHARE_ACCELERATED if accelerated else _host() * _SHARE
-    return max(int(room / _bytes_per_voxel(net)), _FEW)
+    return max(int(room / _bytes_per_voxel(net, channels)), _FEW)
 
 
-def _bytes_per_voxel(net: Network) -> float:
+def _bytes_per_voxel(net: Any, channels: int) -> float:
     """What the compiled network keeps at a time, from a small tile."""
     graph, state = nnx.split(net)
     tile = tuple(whole(_TRIED, m) for m in net.multiple)
-    images = jax.ShapeDtypeStruct((1, *tile, net.channels * net.context), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *tile, channels * net.context), jnp.float32)
     made = jax.jit(lambda s, x: nnx.merge(graph, s)(x).argmax(-1)).lower(state, images).compile()
     told = made.memory_analysis()
     # Backends need not tell.

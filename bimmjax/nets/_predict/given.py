@@ -1,0 +1,57 @@
+"""What is to be applied: a network, and what is known of its training."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from bimmjax._core.checks import InputError
+from bimmjax.nets._train.load import load
+from bimmjax.nets._train.recipe import Recipe
+
+# What tiles need to know, see `Network`.
+_TOLD = ("dims", "context", "multiple", "halo", "local")
+
+
+class Given(NamedTuple):
+    """A network in eval mode."""
+
+    net: Any
+    channels: int
+    classes: int
+    patch: tuple[int, ...]
+    """That it was trained on; empty if nobody knows."""
+    normalise: str
+    name: tuple[Any, ...]
+    """What tells it from other networks, beside its parameters."""
+
+
+def given(network: Any, which: str = "best") -> Given:
+    """From the folder of a run, a network, or a network and its recipe.
+
+    Raises
+    ------
+    InputError
+        None of them, or no run, or a checkpoint that does not fit.
+    """
+    net: Any = network
+    recipe: Any = None
+    if isinstance(network, str | os.PathLike):
+        net, recipe = load(network, which)
+    elif isinstance(network, tuple) and len(network) == 2:
+        net, recipe = network
+    if not all(hasattr(net, name) for name in _TOLD) or not isinstance(recipe, Recipe | None):
+        raise InputError(
+            f"net: got {type(net).__name__}, wants the folder of a run, a network, or a network "
+            "and its recipe"
+        )
+    # Another one, so that a network in training stays so.
+    found = nnx.merge(*nnx.split(net))
+    found.eval()
+    name = (type(net).__name__, net.halo)
+    if recipe is None:
+        return Given(found, net.channels, net.classes, (), "std", name)
+    name = (*name, recipe.network, recipe.settings)
+    return Given(found, recipe.channels, recipe.classes, recipe.patch, recipe.normalise, name)
