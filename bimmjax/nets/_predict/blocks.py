@@ -46,7 +46,7 @@ def found_directly(
     def find(batch: np.ndarray) -> Array:
         return net.labels(batch, uncertainty)
 
-    for tile, values in _each_tile(images, raw, view, net, box, find, tick):
+    for tile, values in each_tile(images, raw, view, net, box, find, tick):
         out[:, *_within(tile.core, box)] = np.moveaxis(values, -1, 0)
     return out
 
@@ -68,7 +68,7 @@ def found_together(
         tick(voxels / len(views))
 
     for view, net in zip(views, nets, strict=True):
-        for tile, values in _each_tile(images, raw, view, net, box, net.probabilities, tick_share):
+        for tile, values in each_tile(images, raw, view, net, box, net.probabilities, tick_share):
             if total is None:
                 total = np.zeros((*shape_of(box), values.shape[-1]), np.float32)
             z, y, x = tile.weights
@@ -99,14 +99,14 @@ def shape_of(box: Box) -> tuple[int, int, int]:
 _entropy = jax.jit(entropy_bytes)
 
 
-def _each_tile(
+def each_tile(
     images: Images,
     raw: Raw,
     view: View,
     net: Applied,
     box: Box,
     find: Callable[[np.ndarray], Array],
-    tick: Tick,
+    tick: Tick = lambda voxels: None,
 ) -> Generator[tuple[Tile, np.ndarray], None, None]:
     """Tiles with what the network finds in their cores: (z, y, x, ...) as in the volume."""
     tiles = tiles_of(view, images.shape, box)

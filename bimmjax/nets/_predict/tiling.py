@@ -99,7 +99,7 @@ def exact_sizes(
     >>> exact_sizes((1000, 1000), (8, 8), (20, 20), (1000, 1000), 2**20)
     (1000, 1000)
     >>> exact_sizes((1000, 1000), (8, 8), (20, 20), (1000, 1000), 2**18)
-    (384, 384)
+    (384, 552)
     """
     found = list(ends_of(lengths, multiple))
     # Short axes first, so that there is more room along the long ones.
