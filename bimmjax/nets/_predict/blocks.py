@@ -153,11 +153,8 @@ def _stacked(images: Images, raw: Raw, view: View, tile: Tile) -> np.ndarray:
     if view.across is not None:
         half = view.context // 2
         box[view.across] = slice(at[view.across] - half, at[view.across] + half + 1)
-    channels = [
-        normalise(one[tuple(box)])
-        for one, normalise in zip(raw.channels, images.normalisations, strict=True)
-    ]
-    stack = np.stack(channels, -1)
+    part = tuple(box)
+    stack = np.stack([images.normalised(i, one[part]) for i, one in enumerate(raw.channels)], -1)
     if view.across is None:
         return stack
     # Slice by slice from the lowest, each with all its channels, as patches are in training.

@@ -22,11 +22,20 @@ class Images(NamedTuple):
 
     volumes: tuple[Volume, ...]
     normalisations: tuple[Normalisation, ...]
+    tables: tuple[np.ndarray | None, ...]
+    """What becomes of each grey value, where there are few."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of each of its volumes."""
         return self.volumes[0].shape
+
+    def normalised(self, channel: int, grey: np.ndarray) -> np.ndarray:
+        """Grey values of a channel as the network takes them, float32."""
+        table = self.tables[channel]
+        if table is None:
+            return self.normalisations[channel](grey)
+        return table[grey.view(f"u{grey.itemsize}")]
 
     def fingerprint(self) -> list[Any]:
         """By what they are known again, wherever they lie."""
@@ -59,7 +68,17 @@ def open_images(image: Any, channels: int, how: str) -> Images:
     volumes = tuple(open_volume(one) for one in given)
     for volume in volumes[1:]:
         check_same("image", volume, volumes[0])
-    return Images(volumes, tuple(normalisation(volume, how) for volume in volumes))
+    found = tuple(normalisation(volume, how) for volume in volumes)
+    tables = tuple(_table(v.dtype, n) for v, n in zip(volumes, found, strict=True))
+    return Images(volumes, found, tables)
+
+
+def _table(dtype: np.dtype[np.generic], normalise: Normalisation) -> np.ndarray | None:
+    # Looking up takes a tenth of the time of calculating in double precision, for the same bits.
+    if dtype.kind not in "iu" or dtype.itemsize > 2:
+        return None
+    bits = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}")
+    return normalise(bits.view(dtype))
 
 
 def hull(parts: Sequence[slice]) -> slice:

@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +160,7 @@ def predict(
     told = identity_of(found, images, plan, how, uncertainty)
     before = told_of(Path(out))
     if before is not None and not overwrite:
-        check_same(os.fspath(out), before, told)
+        check_same(f"{os.fspath(out)}, made", before, told)
     else:
         _on_disk(run, grid, Path(out), told, overwrite)
     return open_volume(out)
@@ -190,9 +191,15 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
             counts += np.bincount(store.read("", box).ravel(), minlength=256)
         else:
             left.append(box)
-    for box, parts in run.blocks(left):
-        store.write(box, dict(zip(names, parts, strict=True)))
-        counts += np.bincount(parts[0].ravel(), minlength=256)
+    with ThreadPoolExecutor(1, thread_name_prefix="labels") as pool:
+        writing: Future[None] | None = None
+        for box, parts in run.blocks(left):
+            counts += np.bincount(parts[0].ravel(), minlength=256)
+            if writing is not None:
+                writing.result()
+            writing = pool.submit(store.write, box, dict(zip(names, parts, strict=True)))
+        if writing is not None:
+            writing.result()
     text = json.dumps(run.summary(counts, told), indent=2, allow_nan=False)
     store.finish({SUMMARY: text + "\n"})
 
@@ -260,6 +267,7 @@ class _Run:
             "classes": self._given.classes,
             "volume_fractions": (known / max(int(known.sum()), 1)).tolist(),
             "voxels": int(counts.sum()),
+            "labelled": int(known.sum()),
             "seconds": round(self._seconds, 3),
             "megavoxels_per_second": speed,
             "tile": {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bimmjax.nets import build
+from bimmjax.nets import build, train
 
 HERE = Path(__file__).parent
 
@@ -39,6 +39,19 @@ def blobs() -> np.ndarray:
 def net():
     """2D, halo 11, multiple 2, three classes."""
     return lively(build("modular-unet", channels=1, classes=3, width=2, depth=1))
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, blobs: np.ndarray) -> Path:
+    """What a short training of two classes has left; one channel, "range"."""
+    folder = tmp_path_factory.mktemp("runs") / "net"
+    settings = {
+        "network": "modular-unet", "settings": {"width": 2, "depth": 1}, "classes": 2,
+        "patch": (16, 16), "batch": 2, "epochs": 1, "steps": 2, "split": (1.0, 0.0, 0.0),
+        "normalise": "range", "learning_rate": 0.01,
+    }  # fmt: skip
+    train(settings, blobs, (blobs > 115).astype(np.uint8), folder)
+    return folder
 
 
 def lively(net):

@@ -1,0 +1,168 @@
+"""What an interruption leaves is gone on with, to the same bytes, or refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bimmjax import InputError, convert, open_volume
+from bimmjax.nets import build, predict
+from bimmjax.nets._predict import predict as module
+from bimmjax.volumes._unfinished import Unfinished
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def tall(blobs) -> np.ndarray:
+    """Three blocks of slices, (139, 37, 42)."""
+    return np.concatenate([np.roll(blobs, 3 * i, 2) for i in range(13)])[:139]
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopping_at(voxels):
+    def progress(done, total):
+        if done >= voxels:
+            raise Stopped
+
+    return progress
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "predict.json"
+    }
+
+
+def test_goes_on_with_blocks_that_are_done(net, tall, tmp_path):
+    whole = predict(net, tall, tmp_path / "whole.zarr", uncertainty=True)
+    out, slices = tmp_path / "labels.zarr", 37 * 42
+    with pytest.raises(Stopped):
+        predict(net, tall, out, uncertainty=True, progress=stopping_at(100 * slices))
+    assert not out.exists()
+    hidden = tmp_path / ".labels.zarr.partial"
+    before = {path: path.stat().st_mtime_ns for path in hidden.rglob("c/*/*/*")}
+    assert len(before) == 2  # of labels and of their uncertainty
+    marks = []
+    found = predict(
+        net, tall, out, uncertainty=True, progress=lambda done, total: marks.append((done, total))
+    )
+    assert marks[0] == (64 * slices, 139 * slices)
+    assert marks[-1] == (139 * slices, 139 * slices)
+    for path, changed in before.items():
+        assert (out / path.relative_to(hidden)).stat().st_mtime_ns == changed
+    assert files(out) == files(tmp_path / "whole.zarr")
+    assert (found.read(*[slice(None)] * 3) == whole.read(*[slice(None)] * 3)).all()
+    one, other = (
+        json.loads((folder / "predict.json").read_text("utf-8"))
+        for folder in (out, tmp_path / "whole.zarr")
+    )
+    assert one["volume_fractions"] == other["volume_fractions"]
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.zarr", "whole.zarr"}
+
+
+def test_killed_and_gone_on_with_to_the_same_bytes(run_folder, tall, tmp_path):
+    np.save(tmp_path / "tall.npy", tall)
+    out = tmp_path / "labels.zarr"
+    words = [sys.executable, str(HERE / "child.py"), str(run_folder), str(tmp_path / "tall.npy")]
+    child = subprocess.Popen([*words, str(out)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    # Within the second block, whose first one may be on its way to the disk.
+    for line in child.stdout:
+        if int(line) > 70 * 37 * 42:
+            break
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    child.stdout.close()
+    assert not out.exists()
+    first = []
+    predict(run_folder, tall, out, uncertainty=True, progress=lambda d, _: first.append(d))
+    assert first[0] == 64 * 37 * 42
+    predict(run_folder, tall, tmp_path / "whole.zarr", uncertainty=True)
+    assert files(out) == files(tmp_path / "whole.zarr")
+
+
+def test_what_is_complete_is_not_done_again(net, blobs, tmp_path, monkeypatch):
+    out = tmp_path / "labels.zarr"
+    before = predict(net, blobs, out).read(*[slice(None)] * 3)
+    monkeypatch.setattr(module, "Applied", None)
+    again = predict(net, blobs, out)
+    assert (again.read(*[slice(None)] * 3) == before).all()
+    # Another tile makes no other labels.
+    predict(net, blobs, out, tile=(26, 28))
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("network", "weights"),
+        ("image", "image"),
+        ("normalise", "normalise"),
+        ("uncertainty", "uncertainty"),
+        ("consensus", "consensus"),
+    ],
+)
+def test_another_prediction_is_refused(change, named, complete, net, tall, tmp_path):
+    out = tmp_path / "labels.zarr"
+    if complete:
+        tall = tall[:5]
+        predict(net, tall, out)
+    else:
+        tall = tall[:70, :12, :12]
+        with pytest.raises(Stopped):
+            predict(net, tall, out, progress=stopping_at(66 * 144))
+    options = {}
+    if change == "network":
+        net = build("modular-unet", channels=1, classes=3, width=2, depth=1, seed=5)
+    elif change == "image":
+        tall = tall.copy()
+        tall[0, 0, 0] += 1
+    elif change == "normalise":
+        options["normalise"] = "range"
+    else:
+        options[change] = True
+    with pytest.raises(InputError) as told:
+        predict(net, tall, out, **options)
+    assert f"with another {named}" in str(told.value)
+    assert str(told.value).startswith(f"out: got {out}, {'made' if complete else 'begun'}")
+    assert "\n" not in str(told.value)
+    predict(net, tall, out, overwrite=True, **options)
+    assert open_volume(out).shape == tall.shape
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.zarr"}
+
+
+def test_what_is_not_of_our_making_is_not_replaced(net, blobs, tmp_path):
+    out = convert(blobs, tmp_path / "scan.zarr")
+    with pytest.raises(InputError, match="which exists; wants a new name, or overwrite"):
+        predict(net, blobs, out)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep", encoding="utf-8")
+    with pytest.raises(InputError, match="exists and is not a zarr folder"):
+        predict(net, blobs, tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "notes.txt").read_text("utf-8") == "keep"
+
+
+def test_a_lost_disk_leaves_no_half_of_a_block(blobs, tmp_path):
+    grid = open_volume(blobs)
+    store = Unfinished(
+        tmp_path / "a.zarr", grid, {"": np.uint8, "more": np.uint8}, {"by": 1}, shard=(64, 64, 64)
+    )
+    box = tuple(slice(0, n) for n in blobs.shape)
+    assert not store.done(box)
+    store.write(box, {"": blobs, "more": blobs})
+    assert store.done(box)
+    assert (store.read("more", box) == blobs).all()
+    (store.path / "more" / "0" / "c" / "0" / "0" / "0").write_bytes(b"")
+    assert not store.done(box)
