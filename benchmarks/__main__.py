@@ -22,6 +22,7 @@ NAMES = {
     "shine_through": "images of shine-through beside Monte Carlo (an hour) and Article III",
     "descriptors": "two-point correlation and lineal path, beside PoreSpy",
     "segmenting": "`bimmjax segment` from disk to disk: voxels per second and memory",
+    "predicting": "`bimmjax predict`: no seams on real volumes; 1024 cubed, speed and memory",
     "segmentation": "three phases labelled by every method; energies beside graph cuts",
     "berea": "a real mask blurred and noised: fits and labels against it and each other",
     "draws": "the paper's section 5.2: batch and Monte Carlo draws against quadrature",

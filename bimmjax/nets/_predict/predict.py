@@ -270,11 +270,10 @@ class _Run:
             "labelled": int(known.sum()),
             "seconds": round(self._seconds, 3),
             "megavoxels_per_second": speed,
-            "tile": {
-                "sizes": list(tiling.sizes),
-                "halo": list(tiling.halo) if tiling.exact else None,
-                "passes": self.plan.passes,
-            },
+            # Of slices across each axis, or of the volume.
+            "tiles": [list(view.tiling.sizes) for view in self.plan.views],
+            "halo": list(tiling.halo) if tiling.exact else None,
+            "passes": self.plan.passes,
             "device": f"{self.plan.devices} x {jax.local_devices()[0].device_kind}",
             "identity": told,
             "versions": {"bimmjax": __version__, "jax": jax.__version__},
