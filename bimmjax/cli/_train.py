@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from bimmjax.nets import Trained
 
 EXAMPLE = "bimmjax train scan.tif labels.tif --network modular-unet --out net"
-_KEPT = "interrupted; finished epochs are kept, the same command {}goes on"
+KEPT = "interrupted; finished epochs are kept, the same command {}goes on"
 
 
 def train(
@@ -93,6 +95,12 @@ def train(
     every: Annotated[
         int | None,
         typer.Option(metavar="N", help="Use each Nth labelled slice only.", show_default=False),
+    ] = None,
+    slices: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Use so many of them only, evenly spread.", show_default=False
+        ),
     ] = None,
     patch: Annotated[
         str | None,
@@ -172,6 +180,12 @@ def train(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Of an epoch. Default: 10.", show_default=False)
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help="Stop after the epoch that passes them.", show_default=False
+        ),
+    ] = None,
     accumulate: Annotated[
         int | None, typer.Option(metavar="N", help="Batches of a step.", show_default=False)
     ] = None,
@@ -199,21 +213,19 @@ def train(
     """
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c
-    from bimmjax.cli._numbers import numbers_of, sizes_of
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
 
-    given: dict[str, Any] = {
-        "network": network, "settings": _settings(settings), "classes": classes,
-        "normalise": normalise, "split": numbers_of("split", split, 3), "margin": margin,
-        "every": every, "patch": sizes_of("patch", patch), "batch": batch, "foreground": foreground,
-        "symmetries": symmetries, "stretch": stretch, "brightness": brightness, "noise": noise,
-        "loss": loss, "class_weights": numbers_of("class_weights", class_weights),
-        "optimiser": optimiser, "learning_rate": learning_rate, "schedule": schedule,
-        "patience": patience, "stop": stop, "epochs": epochs, "steps": steps,
-        "accumulate": accumulate, "precision": precision, "seed": seed,
-    }  # fmt: skip
-    images, right, weights = _volumes(image, labels, channel or [], weight)
+    told = settings_of(
+        network=network, settings=settings, classes=classes, normalise=normalise, split=split,
+        margin=margin, every=every, slices=slices, patch=patch, batch=batch,
+        foreground=foreground, symmetries=symmetries, stretch=stretch, brightness=brightness,
+        noise=noise, loss=loss, class_weights=class_weights, optimiser=optimiser,
+        learning_rate=learning_rate, schedule=schedule, patience=patience, stop=stop,
+        epochs=epochs, steps=steps, minutes=minutes, accumulate=accumulate, precision=precision,
+        seed=seed,
+    )  # fmt: skip
+    images, right, weights = volumes_of(image, labels, channel or [], weight)
     if network is None and recipe is None:
         raise InputError("network: got none, wants --network, or --recipe")
     if images is None and recipe is None:
@@ -223,21 +235,15 @@ def train(
 
     from bimmjax import nets
 
-    told = {name: value for name, value in given.items() if value is not None}
     with progress_bars(quiet) as bars:
         bars.stage("Reading")
         if recipe is not None:
             before = nets.recipe_of(recipe)
             told = {name: getattr(before, name) for name in before.__dataclass_fields__} | told
         if "classes" not in told:
-            told["classes"] = _classes(right)
-        shown = warnings.showwarning
+            told["classes"] = classes_in(right)
         try:
-            # One line, as errors are told.
-            warnings.showwarning = lambda message, *_, **__: typer.echo(
-                f"Warning: {message}", err=True
-            )
-            with heeding_ctrl_c() as check:
+            with warnings_in_a_line(), heeding_ctrl_c() as check:
 
                 def progress(done: int, total: int) -> None:
                     check()
@@ -248,10 +254,8 @@ def train(
                     progress=progress,
                 )  # fmt: skip
         except KeyboardInterrupt:
-            text = _KEPT.format("without --overwrite " if overwrite else "")
+            text = KEPT.format("without --overwrite " if overwrite else "")
             raise Interrupted(text) from None
-        finally:
-            warnings.showwarning = shown
         if pictures:
             from bimmjax import plot
 
@@ -262,7 +266,32 @@ def train(
         _tell(found, Path(out))
 
 
-def _settings(words: list[str] | None) -> dict[str, Any] | None:
+def settings_of(**given: Any) -> dict[str, Any]:
+    """Those of a recipe that were given as options, the words among them as numbers."""
+    from bimmjax.cli._numbers import numbers_of, sizes_of
+
+    read = {
+        "settings": lambda words: named_values("set", words),
+        "split": lambda text: numbers_of("split", text, 3),
+        "patch": lambda text: sizes_of("patch", text),
+        "class_weights": lambda text: numbers_of("class_weights", text),
+    }
+    told = {name: read.get(name, lambda value: value)(value) for name, value in given.items()}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+@contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """Warnings as errors are told."""
+    shown = warnings.showwarning
+    warnings.showwarning = lambda message, *_, **__: typer.echo(f"Warning: {message}", err=True)
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+
+
+def named_values(option: str, words: list[str] | None) -> dict[str, Any] | None:
     """Numbers, true and false, lists and words from NAME=VALUE."""
     import tomllib
 
@@ -272,7 +301,7 @@ def _settings(words: list[str] | None) -> dict[str, Any] | None:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip().isidentifier():
-            raise InputError(f"set: got {word!r}, wants NAME=VALUE")
+            raise InputError(f"{option}: got {word!r}, wants NAME=VALUE")
         try:
             found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -280,7 +309,7 @@ def _settings(words: list[str] | None) -> dict[str, Any] | None:
     return found
 
 
-def _volumes(image: str | None, labels: str | None, more: list[str], weight: str | None) -> Any:
+def volumes_of(image: str | None, labels: str | None, more: list[str], weight: str | None) -> Any:
     """Images, labels and weight by specimen, or nothing where the recipe has them."""
     if image is None:
         if more or weight is not None:
@@ -309,7 +338,7 @@ def _volumes(image: str | None, labels: str | None, more: list[str], weight: str
     )
 
 
-def _classes(labels: list[str]) -> int:
+def classes_in(labels: list[str]) -> int:
     """The largest label and one."""
     from bimmjax.nets.losses import IGNORED
     from bimmjax.volumes import open_volume, stream

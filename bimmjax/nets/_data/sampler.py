@@ -46,6 +46,7 @@ class Drawing:
     patch : shape along the network's space axes, (y, x) or (z, y, x).
     context : slices that are stacked as channels, in 2D.
     every : only each so many-th slice of a block has labels.
+    slices : only so many of those have, all blocks together, evenly spread; 0: all.
     foreground : share of patches around a voxel of one of the classes but the most frequent, each
         of them as often as the others.
     symmetries : "all", "plane" or "none".
@@ -57,6 +58,7 @@ class Drawing:
     patch: tuple[int, ...]
     context: int = 1
     every: int = 1
+    slices: int = 0
     foreground: float = 0.0
     symmetries: str = "all"
     stretch: float = 0.0
@@ -82,7 +84,8 @@ class Sampler:
     Raises
     ------
     InputError
-        A patch that is larger than a block, or blocks without any label.
+        A patch that is larger than a block, blocks without any label, or with fewer labelled slices
+        than asked for.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Sampler:
             annotated(count, block, drawing.every)
             for count, block in zip(counts, blocks, strict=True)
         ]
+        if drawing.slices:
+            self._slices = spread(self._slices, drawing.slices)
         by_class = sum(
             count.counts[held].sum(0) for count, held in zip(counts, self._slices, strict=True)
         )
@@ -221,6 +226,25 @@ def annotated(count: Census, block: range, every: int) -> np.ndarray:
     """
     held = count.labelled(block)
     return held[min((every - 1) // 2, max(held.size - 1, 0)) :: every]
+
+
+def spread(slices: Sequence[np.ndarray], wanted: int) -> list[np.ndarray]:
+    """So many of some specimens' slices, evenly spread over all of them one after another.
+
+    >>> [one.tolist() for one in spread([np.arange(4), np.arange(4)], 2)]
+    [[2], [2]]
+    """
+    total = sum(held.size for held in slices)
+    if wanted > total:
+        raise InputError(
+            f"slices: got {wanted}, more than the {total} labelled ones of the training block; "
+            "wants no more than that"
+        )
+    chosen = np.zeros(total, bool)
+    chosen[((np.arange(wanted) + 0.5) * total / wanted).astype(int)] = True
+    ends = np.cumsum([held.size for held in slices])[:-1]
+    parts = np.split(chosen, ends)
+    return [held[part] for held, part in zip(slices, parts, strict=True)]
 
 
 def check_patch(how: Drawing, specimen: Specimen, block: range) -> None:

@@ -89,6 +89,7 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
         patch=recipe.patch,
         context=context,
         every=recipe.every,
+        slices=recipe.slices,
         foreground=recipe.foreground,
         symmetries=recipe.symmetries,
         stretch=recipe.stretch,

@@ -19,9 +19,26 @@ _OWN = (RECIPE, LOG, SUMMARY, "curves.png")
 
 
 def prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
-    """A folder with the recipe in it, and with nothing of another recipe.
+    """A folder with the recipe in it, and with nothing of another recipe (`check_folder`)."""
+    check_folder(out, recipe, overwrite)
+    earlier = out / RECIPE
+    if earlier.is_file() and overwrite:
+        for name in _OWN[1:]:
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    tidy(out)
+    for path in out.glob(".*.partial"):
+        path.unlink()
+    with new_file(earlier) as partial:
+        partial.write_text(recipe_text(recipe), encoding="utf-8")
 
-    A run whose rate does not depend on the number of epochs may be given more of them.
+
+def check_folder(out: Path, recipe: Recipe, overwrite: bool) -> None:
+    """Refuse a folder in which this run can neither begin nor go on.
+
+    A run whose rate does not depend on the number of epochs, or on minutes, may be given more of
+    them.
 
     Raises
     ------
@@ -33,26 +50,26 @@ def prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
         raise InputError(f"out: got {out}, which is a file; wants a folder to make")
     if out.is_dir() and not earlier.is_file() and any(out.iterdir()):
         raise InputError(f"out: got {out}, which is no run of training; wants a new folder")
-    if earlier.is_file() and overwrite:
-        for name in _OWN[1:]:
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    elif earlier.is_file():
+    if earlier.is_file() and not overwrite:
         before = recipe_of(earlier)
-        if recipe.schedule != "linear" and before.epochs < recipe.epochs:
-            before = replace(before, epochs=recipe.epochs)
+        if recipe.schedule != "linear":
+            before = _as_long(before, recipe)
         apart = difference(recipe, before)
         if apart is not None and checkpoints(out):
             raise InputError(
                 f"out: got {out}, a run by another recipe ({apart}); wants a new folder, or the "
                 "old run to be overwritten"
             )
-    out.mkdir(parents=True, exist_ok=True)
-    tidy(out)
-    for path in out.glob(".*.partial"):
-        path.unlink()
-    with new_file(earlier) as partial:
-        partial.write_text(recipe_text(recipe), encoding="utf-8")
+
+
+def _as_long(before: Recipe, recipe: Recipe) -> Recipe:
+    """The earlier recipe with the length of this one where this one is longer."""
+    more_time = before.minutes > 0.0 and (recipe.minutes == 0.0 or before.minutes < recipe.minutes)
+    return replace(
+        before,
+        epochs=max(before.epochs, recipe.epochs),
+        minutes=recipe.minutes if more_time else before.minutes,
+    )
 
 
 def write_log(out: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -50,6 +50,9 @@ class Recipe:
         Slices left out between blocks.
     every : int
         Sparse annotation: only each so many-th labelled slice is used for training.
+    slices : int
+        Sparse annotation: only so many of those slices, all specimens together, evenly spread;
+        0: all.
     patch : tuple of int
         Size along the network's axes; if empty, up to 160 in 2D and 32 in 3D.
     batch : int
@@ -78,6 +81,10 @@ class Recipe:
         Stop early after so many epochs without a lower validation loss; 0: never.
     epochs, steps : int
         Steps make an epoch, after which the network is validated and kept.
+    minutes : float
+        Stop after the epoch that passes so many minutes of training, compiling and validating
+        among them; 0: no limit. A linear schedule falls by whichever share is larger, that of the
+        epochs or that of the minutes.
     accumulate : int
         Batches whose mean gradient makes one step.
     precision : str
@@ -100,6 +107,7 @@ class Recipe:
     split: tuple[float, float, float] = (0.7, 0.2, 0.1)
     margin: int = 4
     every: int = 1
+    slices: int = 0
     patch: tuple[int, ...] = ()
     batch: int = 10
     foreground: float = 0.0
@@ -119,6 +127,7 @@ class Recipe:
     stop: int = 0
     epochs: int = 200
     steps: int = 10
+    minutes: float = 0.0
     accumulate: int = 1
     precision: str = "float32"
     tiles: int = 100
@@ -128,11 +137,14 @@ class Recipe:
 # The tables of the file.
 _TABLES = {
     "network": ("network", "classes", "channels"),
-    "data": ("images", "labels", "weight", "normalise", "split", "margin", "every"),
+    "data": (
+        "images", "labels", "weight", "normalise", "split", "margin", "every", "slices",
+    ),
     "patches": ("patch", "batch", "foreground", "symmetries", "stretch", "brightness", "noise"),
     "training": (
         "loss", "class_weights", "optimiser", "learning_rate", "schedule", "hold", "final_rate",
-        "factor", "patience", "stop", "epochs", "steps", "accumulate", "precision", "tiles", "seed",
+        "factor", "patience", "stop", "epochs", "steps", "minutes", "accumulate", "precision",
+        "tiles", "seed",
     ),
 }  # fmt: skip
 
@@ -221,14 +233,15 @@ def _read(path: Path) -> dict[str, Any]:
 def _checked(recipe: Recipe) -> Recipe:
     for name, low, high in (
         ("classes", 2, 255), ("channels", 0, 1000), ("margin", 0, _MOST), ("every", 1, _MOST),
-        ("batch", 1, 2**16), ("patience", 1, _MOST), ("stop", 0, _MOST), ("epochs", 1, 10**6),
-        ("steps", 1, 10**6), ("accumulate", 1, 2**16), ("tiles", 1, _MOST), ("seed", 0, _MOST),
+        ("slices", 0, _MOST), ("batch", 1, 2**16), ("patience", 1, _MOST), ("stop", 0, _MOST),
+        ("epochs", 1, 10**6), ("steps", 1, 10**6), ("accumulate", 1, 2**16), ("tiles", 1, _MOST),
+        ("seed", 0, _MOST),
     ):  # fmt: skip
         whole_number(name, getattr(recipe, name), low, high)
     for name, low, high in (
         ("foreground", 0.0, 1.0), ("stretch", 0.0, 1.0), ("brightness", 0.0, 100.0),
         ("noise", 0.0, 100.0), ("learning_rate", 1e-12, 1e3), ("hold", 0.0, 1.0),
-        ("final_rate", 0.0, 1.0), ("factor", 1e-6, 1.0),
+        ("final_rate", 0.0, 1.0), ("factor", 1e-6, 1.0), ("minutes", 0.0, 1e6),
     ):  # fmt: skip
         real_number(name, getattr(recipe, name), low, high)
     choice("normalise", recipe.normalise, WAYS)

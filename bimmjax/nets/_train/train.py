@@ -175,7 +175,7 @@ class _Run:
                 if not self._stepper.sound() or not math.isfinite(lowest):
                     self._diverged("parameters", self.course.epoch * batches + batches - 1)
                 row = self._row(loss, seen, time.perf_counter() - began)
-                self.course = self.course.after(lowest, recipe)
+                self.course = self.course.after(lowest, recipe, row["seconds"])
                 self.history.append(row)
                 self._keep()
                 self.new = True
@@ -195,6 +195,9 @@ class _Run:
             "network": self._recipe.network,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
             "epochs": self.course.epoch,
+            "minutes": self._recipe.minutes,
+            "minutes_spent": self.course.seconds / 60.0,
+            "ended_by": self.course.why(self._recipe),
             "best_epoch": self.course.best_epoch,
             "validation": {k: v for k, v in best.items() if k.startswith("validation")},
             "test": None if test is None else {"loss": test[0], **test[1].to_dict()},
