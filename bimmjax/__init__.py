@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bimmjax.fitting import Fit, fit
     from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
-    from bimmjax.nets import predict, train
+    from bimmjax.nets import compare, predict, train
     from bimmjax.segmentation import cross_check, segment
     from bimmjax.volumes import Volume, convert, open_volume
 
@@ -43,6 +43,7 @@ _HOME = {
     "map_fits": "bimmjax.maps",
     "open_maps": "bimmjax.maps",
     "Params": "bimmjax.models",
+    "compare": "bimmjax.nets",
     "predict": "bimmjax.nets",
     "train": "bimmjax.nets",
     "cross_check": "bimmjax.segmentation",
@@ -72,6 +73,7 @@ __all__ = [
     "Scores",
     "Volume",
     "__version__",
+    "compare",
     "convert",
     "cross_check",
     "describe",

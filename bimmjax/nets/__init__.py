@@ -8,6 +8,9 @@ from bimmjax.nets._blocks.convolution import count_parameters as count_parameter
 from bimmjax.nets._blocks.norms import freeze_norms as freeze_norms
 from bimmjax.nets._build import NETWORKS as NETWORKS
 from bimmjax.nets._build import build as build
+from bimmjax.nets._compare.classical import CLASSICAL as CLASSICAL
+from bimmjax.nets._compare.compare import compare as compare
+from bimmjax.nets._compare.result import Comparison as Comparison
 from bimmjax.nets._data.normalise import Normalisation as Normalisation
 from bimmjax.nets._data.normalise import normalisation as normalisation
 from bimmjax.nets._data.split import Split as Split

@@ -1,0 +1,1 @@
+"""Several recipes, and rivals without training, trained and scored on one data set."""

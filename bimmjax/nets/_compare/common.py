@@ -1,0 +1,139 @@
+"""What all rivals share: specimens, blocks, annotated slices, and the voxels they are scored on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from bimmjax._core.checks import InputError
+from bimmjax.nets._compare.entry import CURVE, Entry
+from bimmjax.nets._data.census import census
+from bimmjax.nets._data.sampler import annotated, spread
+from bimmjax.nets._data.specimen import KEPT, Specimen, normalised
+from bimmjax.nets._data.split import Split, split
+from bimmjax.nets._train.data import opened, with_patch
+from bimmjax.nets._train.devices import mesh_for
+from bimmjax.nets._train.folder import check_folder
+from bimmjax.nets._train.load import built
+from bimmjax.nets._train.recipe import Recipe
+from bimmjax.volumes import Volume, sample_blocks
+
+# Blocks, and their edges, by whose voxels a volume is known again.
+_SAMPLED = 8, 16
+
+
+class Common(NamedTuple):
+    """The data set."""
+
+    specimens: list[Specimen]
+    """Not normalised; small ones are in memory."""
+    splits: list[Split]
+    slices: list[np.ndarray]
+    """Of each training block those whose annotations are learned from."""
+    training: np.ndarray
+    """(classes,) voxels in them."""
+    identity: list[Any]
+    """By what scores on these data are known again."""
+
+    @property
+    def test_slices(self) -> int:
+        """Of all test blocks together."""
+        return sum(len(one.test) for one in self.splits)
+
+
+def prepared(
+    entries: Sequence[Entry],
+    images: Any,
+    labels: Any,
+    weight: Any,
+    out: Path,
+    *,
+    devices: int | None,
+    overwrite: bool,
+) -> tuple[list[Entry], Common]:
+    """The data, and all entries with what training would choose for them.
+
+    Whatever can be refused is refused here, before anything is trained.
+
+    Raises
+    ------
+    InputError
+        As `train` does, and for a data set without anything to test on.
+    """  # fmt: skip
+    first = entries[0].recipe
+    if first.split[2] == 0.0:
+        raise InputError(
+            f"split: got {' '.join(f'{s:g}' for s in first.split)}, wants a share for a test block "
+            "to compare on"
+        )
+    told, specimens = opened(first, images, labels, weight)
+    ready = [normalised(one, "none", KEPT // len(specimens)) for one in specimens]
+    splits = [split(one.shape[0], first.split, first.margin) for one in ready]
+    counts = [census(one.labels, first.classes, first.seed) for one in ready]
+    labelled = [one.labelled(blocks.test) for one, blocks in zip(counts, splits, strict=True)]
+    if not any(held.size for held in labelled):
+        raise InputError("labels: got none within the test block, wants some to compare with")
+    slices = [
+        annotated(one, blocks.train, first.every)
+        for one, blocks in zip(counts, splits, strict=True)
+    ]
+    every = sum(held.size for held in slices)
+    completed = []
+    for entry in entries:
+        if entry.role == CURVE and entry.recipe.slices == (first.slices or every):
+            continue  # the last point of the curve is the rival itself
+        if entry.recipe.slices:
+            spread(slices, entry.recipe.slices)
+        recipe = replace(
+            entry.recipe, images=told.images, labels=told.labels, weight=told.weight,
+            channels=told.channels,
+        )  # fmt: skip
+        completed.append(entry._replace(recipe=_checked(entry, recipe, specimens, devices)))
+        check_folder(out / entry.name, completed[-1].recipe, overwrite)
+    if first.slices:
+        slices = spread(slices, first.slices)
+    training = sum(one.counts[held].sum(0) for one, held in zip(counts, slices, strict=True))
+    if not np.any(training):
+        raise InputError("labels: got none within the training block, wants some")
+    identity = [_fingerprint(one, blocks) for one, blocks in zip(ready, splits, strict=True)]
+    identity += [[one.counts.sum(0).tolist() for one in counts], [s.tolist() for s in slices]]
+    return completed, Common(ready, splits, slices, np.asarray(training, np.int64), identity)
+
+
+def cropped(volume: Volume, block: range) -> Volume:
+    """Some slices of a volume, as a volume of their own."""
+    low = block.start
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        return volume.reader(slice(z.start + low, z.stop + low), y, x)
+
+    return replace(volume, shape=(len(block), *volume.shape[1:]), reader=read)
+
+
+def _fingerprint(specimen: Specimen, blocks: Split) -> list[Any]:
+    """Of what a specimen's volumes hold here and there, wherever they lie."""
+    found: list[Any] = [[block.start, block.stop] for block in blocks]
+    for volume in (*specimen.images, specimen.labels, *filter(None, [specimen.weight])):
+        parts = b"".join(part.tobytes() for part in sample_blocks(volume, *_SAMPLED))
+        found.append([*volume.shape, str(volume.dtype), hashlib.sha256(parts).hexdigest()])
+    return found
+
+
+def _checked(
+    entry: Entry, recipe: Recipe, specimens: Sequence[Specimen], devices: int | None
+) -> Recipe:
+    """The recipe with its patch, and an error that names the entry."""
+    try:
+        # Shapes only: nothing is drawn at random, nor kept.
+        net = nnx.eval_shape(lambda: built(recipe))
+        recipe = with_patch(recipe, net, specimens)
+        mesh_for(recipe.batch, recipe.patch, net.multiple[0], devices)
+    except InputError as error:
+        raise InputError(f"{error} ({entry.name})") from None
+    return recipe

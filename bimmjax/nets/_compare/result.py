@@ -1,0 +1,99 @@
+"""What a comparison finds, and its tables."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bimmjax.descriptors import Scores
+from bimmjax.nets._compare.tables import Table, tables_of
+from bimmjax.nets._train.recipe import Recipe
+
+
+class Row(NamedTuple):
+    """One rival, as it was trained and scored; None where there is nothing to tell."""
+
+    name: str
+    role: str
+    """"rival", "learning curve", "ablation" or "classical"."""
+    of: str = ""
+    """The rival that it is a variation of."""
+    change: str = ""
+    """What differs from that one."""
+    recipe: Recipe | None = None
+    parameters: int | None = None
+    epochs: int | None = None
+    best_epoch: int | None = None
+    minutes: float | None = None
+    """Spent on training."""
+    seconds_per_epoch: float | None = None
+    """Median, so without compiling."""
+    seconds_per_image: float | None = None
+    """Of predicting a slice; median, without compiling."""
+    training_slices: int | None = None
+    scores: Scores | None = None
+    """On the test block."""
+    history: tuple[dict[str, Any], ...] = ()
+    """Rows of log.csv."""
+    error: str = ""
+    """Why there are no scores."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For compare.json."""
+        told = {name: value for name, value in self._asdict().items() if name not in _APART}
+        recipe = self.recipe
+        return {
+            **told,
+            "network": None if recipe is None else recipe.network,
+            "settings": None if recipe is None else dict(recipe.settings),
+            "scores": None if self.scores is None else self.scores.to_dict(),
+        }
+
+
+_APART = ("recipe", "scores", "history")
+
+
+class Example(NamedTuple):
+    """A slice of the test block, all (y, x): what the pictures show."""
+
+    raw: np.ndarray
+    truth: np.ndarray
+    labels: dict[str, np.ndarray]
+    """By the name of the rival."""
+    place: int
+    """z of the volume."""
+    spacing: tuple[float, float]
+    unit: str
+
+
+class Comparison(NamedTuple):
+    """What `compare` finds."""
+
+    rows: list[Row]
+    """Rivals in the order given, then the classical ones, the learning curve, the ablation."""
+    names: tuple[str, ...]
+    """Of the classes."""
+    test: dict[str, Any]
+    """What all were scored on: blocks, slices, voxels."""
+    budget: dict[str, Any]
+    """Minutes of each (0: no limit, or not the same), device, versions."""
+    example: Example | None = None
+
+    def of(self, *roles: str) -> list[Row]:
+        """The rows of some roles."""
+        return [row for row in self.rows if row.role in roles]
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """By name: "rivals", "report", "learning curve", "ablation", "confusion"."""
+        return tables_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of compare.json."""
+        return {
+            "classes": list(self.names),
+            "test": self.test,
+            "budget": self.budget,
+            "rows": [row.to_dict() for row in self.rows],
+        }

@@ -1,0 +1,245 @@
+"""A trained network on the test block: all of its slices, and how long one takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bimmjax.descriptors import Scores, confusion_matrix, scores
+from bimmjax.nets._compare.classical import classical_labels
+from bimmjax.nets._compare.common import Common, cropped
+from bimmjax.nets._data.normalise import normalisation
+from bimmjax.nets._data.specimen import Specimen
+from bimmjax.nets._predict.predict import predict
+from bimmjax.nets._train.checkpoint import new_file
+from bimmjax.nets._train.folder import LOG
+from bimmjax.nets._train.load import load
+from bimmjax.nets._train.recipe import Recipe
+from bimmjax.nets.losses import IGNORED
+from bimmjax.volumes import Volume, convert, open_volume, stream
+from bimmjax.volumes._volume import Reader
+
+SCORE = "test.json"
+# Voxels that are timed at once, and how often.
+_TIMED, _REPEATS = 2**20, 5
+_SLAB = 2**24
+
+
+class Scored(NamedTuple):
+    """On the test blocks of all specimens."""
+
+    scores: Scores
+    labels: list[Volume]
+    """Of the test blocks."""
+    seconds_per_image: float
+    minutes: float | None = None
+    """That it took to find how to label."""
+
+
+def scored(labels: Sequence[Volume], common: Common, classes: int) -> Scores:
+    """The scores of labels of the test blocks, over all voxels that have a label and count."""
+    matrix = np.zeros((classes, classes), np.int64)
+    for told, specimen, blocks in zip(labels, common.specimens, common.splits, strict=True):
+        truth = cropped(specimen.labels, blocks.test)
+        counts = cropped(_counting(specimen), blocks.test)
+        if _any(counts):
+            matrix += confusion_matrix(truth, told, classes, mask=counts, ignore=IGNORED)
+    return scores(matrix)
+
+
+def worked_out(labels: Volume, block: range) -> tuple[Volume, float]:
+    """Labels of a block, in memory, and the median of the seconds that a slice takes."""
+    part, seconds = cropped(labels, block), []
+    found = np.empty(part.shape, np.uint8)
+    for z in range(len(block)):
+        began = time.perf_counter()
+        found[z] = part.read(slice(z, z + 1), slice(None), slice(None))[0]
+        seconds.append(time.perf_counter() - began)
+    return open_volume(found), float(np.median(seconds))
+
+
+class Kept(NamedTuple):
+    """Where the scores of a rival, and its labels of the test blocks, are kept."""
+
+    folder: Path
+    known: str
+    """By what they are known again: another one is scored anew."""
+
+    def places(self, count: int) -> list[Path]:
+        """Of labels, one for each specimen."""
+        return [self.folder / f"test-{n}.zarr" for n in range(count)]
+
+    def read(self, count: int) -> dict[str, Any] | None:
+        """What was told, if it is of the same rival and whole."""
+        try:
+            told = json.loads((self.folder / SCORE).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        whole = told.get("of") == self.known and all(p.is_dir() for p in self.places(count))
+        return told if whole else None
+
+    def write(self, found: Scores, **times: float) -> None:
+        """The last thing to be written: without it nothing counts."""
+        told = {"of": self.known, **times, "confusion": found.confusion.tolist()}
+        with new_file(self.folder / SCORE) as partial:
+            partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+
+def classical_scored(method: str, folder: Path, common: Common, classes: int, seed: int) -> Scored:
+    """The scores of a rival without training; worked out again only for other data."""
+    kept = Kept(folder, _known_by(common, method, classes, seed))
+    places = kept.places(len(common.specimens))
+    before = kept.read(len(places))
+    if before is not None:
+        labels = [open_volume(place) for place in places]
+        return Scored(scores(np.array(before["confusion"])), labels, **_times(before))
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    found = classical_labels(method, common, classes, seed)
+    minutes, seconds = (time.perf_counter() - began) / 60.0, []
+    for one, blocks, place in zip(found, common.splits, places, strict=True):
+        labels, each = worked_out(one, blocks.test)
+        seconds.append(each)
+        convert(labels, place, overwrite=place.exists())
+    labels = [open_volume(place) for place in places]
+    told = scored(labels, common, classes)
+    times = {"seconds_per_image": float(np.median(seconds)), "minutes": minutes}
+    kept.write(told, **times)
+    return Scored(told, labels, **times)
+
+
+def _times(told: dict[str, Any]) -> dict[str, float]:
+    return {name: told[name] for name in ("seconds_per_image", "minutes") if name in told}
+
+
+def network_scored(
+    folder: Path,
+    common: Common,
+    devices: int | None,
+    progress: Callable[[int, int], object],
+) -> Scored:
+    """Predict the test blocks by the network in a folder of `train`; again only if it is another.
+
+    Labels are kept beside it (test-0.zarr and on), scores and time in test.json.
+    """
+    net, recipe = load(folder)
+    boxes = [
+        _around(net, blocks.test, one.shape[0])
+        for one, blocks in zip(common.specimens, common.splits, strict=True)
+    ]
+    kept = Kept(folder, _known_by(common, (folder / LOG).read_text("utf-8")))
+    places = kept.places(len(boxes))
+    before = kept.read(len(boxes))
+    if before is None:
+        for number, (specimen, box, place) in enumerate(
+            zip(common.specimens, boxes, places, strict=True)
+        ):
+            progress(number, len(boxes))
+            predict(
+                folder, _ready(specimen, recipe, box), place, normalise="none",
+                devices=devices, overwrite=place.exists(),
+            )  # fmt: skip
+        progress(len(boxes), len(boxes))
+    labels = [
+        cropped(open_volume(place), range(one.test.start - box.start, one.test.stop - box.start))
+        for place, one, box in zip(places, common.splits, boxes, strict=True)
+    ]
+    if before is not None:
+        return Scored(scores(np.array(before["confusion"])), labels, **_times(before))
+    found = scored(labels, common, recipe.classes)
+    seconds = _seconds(net, recipe.channels, common.specimens[0].shape)
+    kept.write(found, seconds_per_image=seconds)
+    return Scored(found, labels, seconds)
+
+
+def _around(net: Any, block: range, depth: int) -> range:
+    """A block with the slices that its labels depend on: tiles lie as in the whole volume."""
+    if net.dims == 2:
+        half = net.context // 2
+        return range(max(block.start - half, 0), min(block.stop + half, depth))
+    halo, multiple = net.halo[0], net.multiple[0]
+    low = max(block.start - halo, 0) // multiple * multiple
+    high = -(-(block.stop + halo) // multiple) * multiple
+    return range(low, min(high, depth))
+
+
+def _ready(specimen: Specimen, recipe: Recipe, box: range) -> list[Volume]:
+    """Slices of all channels, normalised by their whole volumes; NaN stays."""
+    return [cropped(_normalised(volume, recipe.normalise), box) for volume in specimen.images]
+
+
+def _normalised(volume: Volume, how: str) -> Volume:
+    normalise = normalisation(volume, how)
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        grey = volume.reader(z, y, x)
+        values = normalise(grey)
+        return np.where(np.isfinite(grey), values, np.float32(np.nan))
+
+    return replace(volume, reader=read, dtype=np.dtype(np.float32))
+
+
+def _seconds(net: Any, channels: int, shape: Sequence[int]) -> float:
+    """That the network takes for one slice, from normalised grey values to labels.
+
+    On one device, a batch of one; the median of some repetitions after the first one, which
+    compiles. Slices, and in 3D blocks of them, are cut to what fits into memory, and the time is
+    scaled by the voxels.
+    """
+    side = int(_TIMED ** (1.0 / net.dims))
+    sizes = tuple(
+        max(min(n, side) // m, 1) * m for n, m in zip(shape[-net.dims :], net.multiple, strict=True)
+    )
+    graph, state = nnx.split(net)
+    labels = jax.jit(
+        lambda state, images: jnp.argmax(nnx.merge(graph, state)(images), -1).astype(jnp.uint8)
+    )
+    # Values do not matter to the time, but NaN and zeros may.
+    values = np.random.default_rng(0).standard_normal(
+        (1, *sizes, channels * net.context), np.float32
+    )
+    images = jnp.asarray(values)
+    seconds = []
+    for _ in range(1 + _REPEATS):
+        began = time.perf_counter()
+        jax.block_until_ready(labels(state, images))
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[1:])) * math.prod(shape[-2:]) / math.prod(sizes)
+
+
+def _counting(specimen: Specimen) -> Volume:
+    """1 where a voxel has a label, a number in each channel, and a weight; else 0."""
+    readers: list[Reader] = [one.reader for one in specimen.images if one.dtype.kind == "f"]
+    weight = specimen.weight
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        counts = specimen.labels.reader(z, y, x) != IGNORED
+        for reader in readers:
+            counts &= np.isfinite(reader(z, y, x))
+        if weight is not None:
+            counts &= weight.reader(z, y, x).astype(float) > 0.0
+        return counts.astype(np.uint8)
+
+    return replace(specimen.labels, reader=read, dtype=np.dtype(np.uint8), name="counting")
+
+
+def _any(volume: Volume) -> bool:
+    _, y, x = volume.shape
+    return any(b.data.any() for b in stream(volume, (max(_SLAB // (y * x), 1), y, x), halo=0))
+
+
+def _known_by(common: Common, *told: Any) -> str:
+    """By what scores are known again: how they came about, and what they were counted on."""
+    what = [common.identity, *map(str, told)]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()

@@ -1,0 +1,277 @@
+"""Training and scoring several recipes: what is scored, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bimmjax import InputError, evaluate, nets, open_volume
+from bimmjax.nets._compare import compare as loop
+from bimmjax.nets._train.recipe import recipe_text
+
+BLOCK = slice(24, 30)
+NAMES = ["flat", "stack", "solid", "flat-slices=1", "flat-slices=2", "flat-width=3",
+         "flat-noise=0.5"]  # fmt: skip
+
+
+def read(labels):
+    return open_volume(labels).read(slice(None), slice(None), slice(None))
+
+
+def told(found):
+    """All but times."""
+    rows = [row.to_dict() for row in found.rows]
+    apart = ("minutes", "seconds_per_epoch", "seconds_per_image")
+    return [{name: value for name, value in row.items() if name not in apart} for row in rows]
+
+
+def test_scores_are_those_of_evaluate_on_what_predict_labels(tiny, compared, pair):
+    found, out = compared
+    grey, truth = pair
+    assert found.test["blocks"] == [[BLOCK.start, BLOCK.stop]]
+    assert found.test["voxels"] == int((truth[BLOCK] != 255).sum())
+    assert [row.name for row in found.rows if row.recipe is not None] == NAMES
+    for name in ("flat", "stack", "solid"):
+        labels = read(nets.predict(out / name, grey))
+        wanted = evaluate(labels[BLOCK], truth[BLOCK], classes=3, ignore=255)
+        row = next(row for row in found.rows if row.name == name)
+        np.testing.assert_array_equal(row.scores.confusion, wanted.confusion)
+        assert row.scores.to_dict() == wanted.to_dict()
+        assert row.seconds_per_image > 0.0
+        z = found.example.place
+        np.testing.assert_array_equal(found.example.labels[name], labels[z])
+    np.testing.assert_array_equal(found.example.truth, truth[found.example.place])
+    np.testing.assert_array_equal(found.example.raw, grey[found.example.place])
+
+
+def test_all_learn_from_the_same_blocks_and_variations_differ_in_one_setting(compared):
+    found, out = compared
+    summaries = {name: json.loads((out / name / "train.json").read_text("utf-8")) for name in NAMES}
+    assert len({str(one["blocks"]) for one in summaries.values()}) == 1
+    voxels = {name: sum(one["training_voxels"]) for name, one in summaries.items()}
+    slice_of = voxels["flat-slices=1"]
+    assert voxels["flat-slices=2"] == 2 * slice_of
+    assert {voxels[name] for name in NAMES if "slices" not in name} == {16 * slice_of}
+    by_name = {row.name: row for row in found.rows}
+    base = by_name["flat"].recipe
+    assert by_name["flat-width=3"].recipe == replace(base, settings=base.settings | {"width": 3})
+    assert by_name["flat-noise=0.5"].recipe == replace(base, noise=0.5)
+    assert by_name["flat-slices=2"].recipe == replace(base, slices=2)
+    assert [row.training_slices for row in found.of("learning curve")] == [1, 2]
+    assert by_name["flat"].parameters == summaries["flat"]["parameters"]
+
+
+def test_what_is_written_says_what_is_returned(compared):
+    found, out = compared
+    whole = json.loads((out / "compare.json").read_text("utf-8"))
+    assert whole.pop("finished") is True
+    assert whole == json.loads(json.dumps(found.to_dict()))
+    with (out / "compare.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["name"] for line in lines] == [row.name for row in found.rows]
+    for line, row in zip(lines, found.rows, strict=True):
+        assert float(line["iou_fibre"]) == row.scores.iou[1]
+        assert float(line["mean_iou"]) == row.scores.macro("iou")
+    text = (out / "compare.md").read_text("utf-8")
+    assert all(table.markdown() in text for table in found.tables.values())
+    assert set(found.tables) == {"rivals", "report", "learning curve", "ablation", "confusion"}
+
+
+def test_a_second_call_does_nothing_again(tiny, compared, pair, recipes, monkeypatch):
+    found, out = compared
+    before = {path: path.read_bytes() for path in out.rglob("*.json")}
+
+    def never(*_, **__):
+        raise AssertionError("predicted or fitted again")
+
+    from bimmjax.nets._compare import score
+
+    for name in ("predict", "classical_labels", "_seconds"):
+        monkeypatch.setattr(score, name, never)
+    again = nets.compare(
+        recipes, *pair, out, names=found.names, slices=(2, 1), ablate=["width=3", "noise=0.5"],
+        classical=("zeror", "bin-zeror", "otsu", "kmeans"),
+    )  # fmt: skip
+    assert again.to_dict() == found.to_dict()
+    assert {path: path.read_bytes() for path in out.rglob("*.json")} == before
+
+
+def test_resumed_after_a_kill_it_ends_with_the_same_tables(tiny, compared, pair, recipes, tmp_path):
+    whole = compared[0]
+    some = {name: recipes[name] for name in ("flat", "stack")}
+    out = tmp_path / "out"
+
+    def dies(what, done, total):
+        if what == "Training stack" and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(some, *pair, out, classical=["otsu"], progress=dies)
+    partial = json.loads((out / "compare.json").read_text("utf-8"))
+    assert partial["finished"] is False
+    assert [row["name"] for row in partial["rows"]] == ["flat", "otsu"]
+    assert "flat" in (out / "compare.md").read_text("utf-8")
+    # As if it had died while it wrote labels: what is not told counts nowhere.
+    (out / "flat" / "test.json").unlink()
+    began = []
+    found = nets.compare(
+        some, *pair, out, classical=["otsu"], progress=lambda *told: began.append(told)
+    )
+    assert next(one for one in began if one[0] == "Training stack") == ("Training stack", 2, 4)
+    wanted = [row for row in told(whole) if row["name"] in ("flat", "stack", "otsu")]
+    assert told(found) == wanted
+
+
+def test_other_data_are_scored_anew(tiny, compared, pair, recipes, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(compared[1] / "flat", out / "flat")
+    (out / "compare.json").write_text("{}")
+    grey, labels = pair
+    weight = np.ones(labels.shape, np.float32)
+    weight[BLOCK, 8:] = 0.0
+    one = {"flat": recipes["flat"]}
+    found = nets.compare(one, grey, labels, out, weight=weight)
+    here = read(nets.predict(out / "flat", grey))[BLOCK, :8]
+    wanted = evaluate(here, labels[BLOCK, :8], classes=3, ignore=255)
+    assert found.rows[0].scores is not None
+    np.testing.assert_array_equal(found.rows[0].scores.confusion, wanted.confusion)
+    with pytest.raises(InputError, match="got other volumes than"):
+        nets.compare(one, grey // 2, labels, out)
+
+
+def test_several_specimens_and_channels_add_up(tiny, pair, settings, tmp_path):
+    grey, labels = pair
+    found = nets.compare(
+        settings | {"epochs": 1}, [(grey, 255 - grey), (grey[:, ::-1], grey)],
+        [labels, labels[:, ::-1]], tmp_path / "out", classical=["otsu"],
+    )  # fmt: skip
+    assert found.test["slices"] == 12
+    assert found.rows[0].scores is not None
+    assert found.rows[0].recipe is not None
+    assert found.rows[0].scores.support.tolist() == [
+        2 * int((labels[BLOCK] == k).sum()) for k in range(3)
+    ]
+    assert found.rows[0].recipe.channels == 2
+
+
+def test_a_rival_that_diverges_is_told_and_the_others_go_on(tiny, pair, settings, tmp_path):
+    class Bad(tiny.Tiny):
+        def heads(self, x):
+            return tuple(h * np.nan for h in super().heads(x))
+
+    nets.NETWORKS["bad"] = Bad
+    try:
+        found = nets.compare(
+            [settings | {"network": "bad"}, settings | {"epochs": 1}], *pair, tmp_path / "out"
+        )
+    finally:
+        del nets.NETWORKS["bad"]
+    bad, good = found.rows
+    assert (bad.name, bad.scores) == ("bad", None)
+    assert bad.error.startswith("loss: got nan")
+    assert good.scores is not None
+    text = (tmp_path / "out" / "compare.md").read_text("utf-8")
+    assert "- bad: loss: got nan" in text
+    assert json.loads((tmp_path / "out" / "compare.json").read_text("utf-8"))["finished"] is True
+
+
+def test_the_budget_is_that_of_all(tiny, pair, settings, tmp_path, monkeypatch):
+    seen = []
+
+    def stop(recipe, *_, **__):
+        seen.append(recipe.minutes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(settings, *pair, tmp_path / "out", minutes=1.5)
+    assert seen == [1.5]
+
+
+def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path, monkeypatch):
+    grey, labels = pair
+
+    def never(*_, **__):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(loop, "train", never)
+    unlabelled = labels.copy()
+    unlabelled[BLOCK] = 255
+    cases = {
+        "recipes: got none": ([], {}),
+        "classes: got 2 in tiny-2 and 3 in tiny": ([settings, settings | {"classes": 2}], {}),
+        r"seed: got 1 in tiny-2 and 0 in tiny": ([settings, settings | {"seed": 1}], {}),
+        r"split: got 0.8 0.2 0, wants a share for a test": (
+            settings | {"split": (0.8, 0.2, 0.0)}, {},
+        ),
+        "classical: got 'otzu', wants one of": (settings, {"classical": ["otzu"]}),
+        "names: got a, b, wants one for each of 3": (settings, {"names": ["a", "b"]}),
+        "slices: got 99, more than the 16": (settings, {"slices": [99]}),
+        "slices: got 0, wants a whole": (settings, {"slices": [0]}),
+        "slices: got 1 1, wants each": (settings, {"slices": [1, 1]}),
+        "ablate: got 'width', wants NAME=VALUE": (settings, {"ablate": ["width"]}),
+        "ablate: got classes, which has": (settings, {"ablate": ["classes=2"]}),
+        "ablate: got width=2, as it is already": (settings, {"ablate": ["width=2"]}),
+        r"depth: no setting of tiny, which has .* \(tiny-depth=2\)": (
+            settings, {"ablate": ["depth=2"]},
+        ),
+        "minutes: got -1": (settings, {"minutes": -1}),
+        "recipes: got the name otsu": ({"otsu": settings}, {"classical": ["otsu"]}),
+        "labels: got none within the test block": (settings, {"labels": unlabelled}),
+        "volume: got none.tif|source: got none.tif": (settings, {"labels": "none.tif"}),
+        "devices: got 3, wants a number that a batch of 2": (settings, {"devices": 3}),
+        "recipe: got none.toml": ("none.toml", {}),
+    }  # fmt: skip
+    for text, (given, how) in cases.items():
+        with pytest.raises(InputError, match=text) as error:
+            nets.compare(given, grey, **({"labels": labels, "out": tmp_path / "out"} | how))
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="images: got none, and a recipe without paths"):
+        nets.compare(settings, out=tmp_path / "out")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "file").write_text("")
+    with pytest.raises(InputError, match="which is no comparison"):
+        nets.compare(settings, *pair, tmp_path / "else")
+    with pytest.raises(InputError, match="which is a file"):
+        nets.compare(settings, *pair, tmp_path / "else" / "file")
+
+
+def test_a_run_of_another_recipe_in_the_way_is_refused_at_once(
+    tiny, compared, pair, recipes, monkeypatch
+):
+    def never(*_, **__):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(loop, "train", never)
+    changed = recipes | {"solid": recipes["solid"] | {"batch": 4}}
+    with pytest.raises(InputError, match=r"out: got .*solid, a run by another recipe \(batch"):
+        nets.compare(changed, *pair, compared[1])
+
+
+def test_recipe_files_lend_their_paths_and_names(tiny, pair, settings, tmp_path, monkeypatch):
+    for name, array in zip(("grey", "labels"), pair, strict=True):
+        np.save(tmp_path / f"{name}.npy", array)
+    paths = {"images": ((str(tmp_path / "grey.npy"),),), "labels": (str(tmp_path / "labels.npy"),)}
+    files = []
+    for name in ("narrow", "wide"):
+        folder = tmp_path / name
+        folder.mkdir()
+        recipe = nets.recipe_of(settings | paths | {"settings": {"width": 2 + len(files)}})
+        (folder / "recipe.toml").write_text(recipe_text(recipe), "utf-8")
+        files.append(folder / "recipe.toml")
+    seen = []
+    monkeypatch.setattr(loop, "train", lambda recipe, images, *_, **__: seen.append(recipe))
+    with pytest.raises(InputError, match=r"wants one|which is no run"):  # nothing was trained
+        nets.compare(files, out=tmp_path / "out")
+    assert seen[0].images == paths["images"]
+    other = tmp_path / "other.toml"
+    text = files[1].read_text("utf-8").replace("grey.npy", "other.npy")
+    other.write_text(text, "utf-8")
+    with pytest.raises(InputError, match=r"images: got .*other.npy.* in other and .* in narrow"):
+        nets.compare([files[0], other], out=tmp_path / "out")
