@@ -1,6 +1,10 @@
 """Pictures of volumes, fits, maps and labels: matplotlib figures, made without any global state."""
 
 from bimmjax.plot._backscatter import backscatter as backscatter
+from bimmjax.plot._comparison import annotation as annotation
+from bimmjax.plot._comparison import confusions as confusions
+from bimmjax.plot._comparison import learned as learned
+from bimmjax.plot._comparison import predictions as predictions
 from bimmjax.plot._correlations import confusion as confusion
 from bimmjax.plot._correlations import correlations as correlations
 from bimmjax.plot._cross_check import cross_check as cross_check

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bimmjax.plot._labels import length_name
-from bimmjax.plot._slices import _scale_bar
+from bimmjax.plot._slices import scale_bar
 from bimmjax.plot._style import INK, QUIET, figure, round_ticks
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def grid(frame: Frame, cells: Sequence[Cell], heading: str, marks: Sequence[Mark
                     axes.tick_params(labelbottom=False)
                 first = number + place + depth == 0
                 if first and cell.scale_bar and min(width, height) > 0.6:
-                    _scale_bar(axes, frame.sides[2], axes.get_ylim()[0], frame.unit)
+                    scale_bar(axes, frame.sides[2], axes.get_ylim()[0], frame.unit)
                 lower -= _BETWEEN
         told = cell.unit
         if cell.bar:

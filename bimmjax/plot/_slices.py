@@ -96,7 +96,7 @@ def frame(axes: Axes, section: Section, volume: Volume, scale: float) -> None:
     axes.set_xlabel(f"{across} →", fontsize=9, labelpad=3, loc="left")
     axes.set_ylabel(f"← {down}", fontsize=9, labelpad=2, loc="top")
     if height * scale > 3 * _BAR_INCHES and width * scale > 3 * _BAR_INCHES:
-        _scale_bar(axes, width, height, volume.unit)
+        scale_bar(axes, width, height, volume.unit)
 
 
 Box = tuple[float, float, float, float]
@@ -168,7 +168,7 @@ def _read(volume: Volume, axis: int, index: int, rows: int, part: slice) -> np.n
     return np.squeeze(volume.read(box[0], box[1], box[2]), axis)
 
 
-def _scale_bar(axes: Axes, width: float, height: float, unit: str) -> None:
+def scale_bar(axes: Axes, width: float, height: float, unit: str) -> None:
     """A bar of a round length, about a quarter of the picture, on a plate of its own."""
     from matplotlib.font_manager import FontProperties
     from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar

@@ -1,0 +1,165 @@
+"""Tables, pictures and names, from what is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bimmjax import InputError, plot
+from bimmjax.descriptors import scores
+from bimmjax.nets import Comparison
+from bimmjax.nets._compare.entry import entries, named
+from bimmjax.nets._compare.result import Example, Row
+from bimmjax.nets._compare.tables import csv_of, markdown_of
+from bimmjax.nets._data.sampler import spread
+
+UNET = {"network": "unet", "classes": 2}
+HISTORY = tuple(
+    {"epoch": n + 1, "learning_rate": 0.1, "training_loss": 1.0, "validation_loss": 1.0,
+     "validation_mean_iou": 0.2 * n, "seconds": 30.0}
+    for n in range(4)
+)  # fmt: skip
+
+
+def row(name: str, role: str = "rival", good: int = 90, **more) -> Row:
+    return Row(
+        name, role, scores=scores(np.array([[good, 100 - good], [5, 5]])), history=HISTORY,
+        parameters=1234, best_epoch=4, **more,
+    )  # fmt: skip
+
+
+def comparison(*rows: Row, **more) -> Comparison:
+    test = {"blocks": [[0, 1]], "slices": 1, "voxels": 110}
+    budget = {"minutes": None, "device": "1 x cpu", "versions": {}}
+    return Comparison(list(rows), ("matrix", "pore"), test, budget, **more)
+
+
+def test_the_table_of_rivals_has_the_figures():
+    table = comparison(row("unet", minutes=2.0), row("otsu", "classical", 50)).tables["rivals"]
+    line = dict(zip(table.columns, table.rows[0], strict=True))
+    assert line["IoU matrix (%)"] == pytest.approx(100 * 90 / 105)
+    assert line["IoU pore (%)"] == pytest.approx(100 * 5 / 20)
+    assert line["mean IoU (%)"] == pytest.approx(50 * (90 / 105 + 5 / 20))
+    assert line["MP (%)"] == pytest.approx(100 * 15 / 110)
+    assert line["MGP (%)"] == pytest.approx(50.0)
+    text = table.markdown()
+    assert "| unet | 1,234 |" in text
+    assert "| 85.71 | 25.00 | 55.36 |" in text
+
+
+def test_an_ablation_tells_differences_to_its_base():
+    found = comparison(
+        row("unet"), row("unet-a", "ablation", 80, of="unet", change="a = 1"),
+        Row("unet-b", "ablation", of="unet", change="b = 2", error="loss: got nan"),
+    )  # fmt: skip
+    columns, rows = found.tables["ablation"][1:]
+    base, worse, failed = (dict(zip(columns, one, strict=True)) for one in rows)
+    assert base["change"] == "none (unet)"
+    assert worse["Δ matrix"] == pytest.approx(100 * (80 / 105 - 90 / 105))
+    assert worse["Δ mean"] == pytest.approx(worse["mean IoU (%)"] - base["mean IoU (%)"])
+    assert failed["Δ mean"] is None
+    assert "- unet-b: loss: got nan" in markdown_of(found)
+    assert csv_of(found).count("\n") == 4
+
+
+def test_a_learning_curve_ends_with_the_rival_itself():
+    found = comparison(
+        row("unet", training_slices=30),
+        *(row(f"unet-{n}", "learning curve", n, of="unet", training_slices=n) for n in (10, 3)),
+    )
+    assert [line[1] for line in found.tables["learning curve"].rows] == [3, 10, 30]
+
+
+def test_a_class_that_is_nowhere_has_no_score():
+    absent = Row("unet", "rival", scores=scores(np.array([[9, 0], [0, 0]])))
+    table = comparison(absent).tables["rivals"]
+    line = dict(zip(table.columns, table.rows[0], strict=True))
+    assert line["IoU pore (%)"] is None
+    assert line["mean IoU (%)"] == 100.0
+    assert comparison(absent).tables["confusion"].rows[1][2:] == (None, None, 0)
+
+
+def test_columns_that_break_tables_do_not():
+    assert "| a\\|b |" in comparison(row("a|b")).tables["rivals"].markdown()
+
+
+@given(
+    st.lists(st.sampled_from([None, "a/recipe.toml", "a.toml", "b.toml", "unet.toml"]), min_size=1)
+)
+@settings(max_examples=50, deadline=None)
+def test_every_rival_has_a_name_of_its_own(sources):
+    found = named([(source, UNET) for source in sources])
+    assert len(found) == len(sources)
+    assert next(iter(found)) == {"a/recipe.toml": "a", "a.toml": "a", "b.toml": "b"}.get(
+        sources[0], "unet"
+    )
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.data())
+@settings(max_examples=100, deadline=None)
+def test_few_slices_are_spread_evenly(sizes, data):
+    total = sum(sizes)
+    if total == 0:
+        return
+    wanted = data.draw(st.integers(1, total))
+    found = spread([np.arange(n) for n in sizes], wanted)
+    starts = np.cumsum([0, *sizes[:-1]])
+    places = np.concatenate([s + one for s, one in zip(starts, found, strict=True)])
+    assert places.size == wanted
+    gaps = np.diff([places[-1] - total, *places])
+    assert gaps.max() - gaps.min() <= 1 + (wanted == 1)
+
+
+def test_variations_of_recipes():
+    made = entries(
+        [UNET, UNET], given=True, minutes=2.0, slices=(3, 1), each=True,
+        ablate={"depth": 2, "patch": (64, 64)},
+    )  # fmt: skip
+    assert [one.name for one in made] == [
+        "unet", "unet-2", "unet-slices=1", "unet-slices=3", "unet-2-slices=1", "unet-2-slices=3",
+        "unet-depth=2", "unet-patch=_64_64_",
+    ]  # fmt: skip
+    assert {one.recipe.minutes for one in made} == {2.0}
+    assert made[6].recipe.settings == {"depth": 2}
+    assert made[7].recipe.patch == (64, 64)
+    assert made[7].change == "patch = [64, 64]"
+
+
+def test_the_picture_of_predictions_marks_what_is_wrong():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (20, 30)).astype(np.uint8)
+    labels = truth.copy()
+    labels[:2] = 1 - labels[:2]
+    truth[19] = 255
+    example = Example(rng.random((20, 30)), truth, {"unet": labels, "otsu": truth}, 7, (1.0, 1.0),
+                      "voxel")  # fmt: skip
+    made = plot.predictions(comparison(row("unet"), row("otsu", "classical"), example=example))
+    titles = [axes.get_title(loc="left") for axes in made.axes]
+    assert titles[:3] == ["raw, z = 7", "unet, IoU 55.4 %", "otsu, IoU 55.4 %"]
+    assert titles[3:] == ["truth", f"wrong here: {100 * 2 / 19:.2f} %", "wrong here: 0.00 %"]
+    marked = made.axes[4].images[1].get_array()
+    np.testing.assert_array_equal(~np.ma.getmaskarray(marked)[:, 0], np.arange(20) < 2)
+    assert made.axes[3].images[0].get_array()[19].tolist() == [2] * 30
+    with pytest.raises(InputError, match="found: got no labels"):
+        plot.predictions(comparison(row("unet")))
+
+
+def test_matrices_and_curves():
+    found = comparison(
+        row("unet", training_slices=30), row("otsu", "classical", 50),
+        row("unet-3", "learning curve", 70, of="unet", training_slices=3),
+    )  # fmt: skip
+    made = plot.confusions(found)
+    assert [axes.get_title(loc="left") for axes in made.axes] == ["unet", "otsu"]
+    assert [text.get_text() for text in made.axes[0].texts] == ["90.0", "10.0", "50.0", "50.0"]
+    by_epoch, by_time = plot.learned(found).axes
+    np.testing.assert_allclose(by_epoch.lines[0].get_ydata(), [0.0, 0.2, 0.4, 0.6])
+    np.testing.assert_allclose(by_time.lines[0].get_xdata(), [0.5, 1.0, 1.5, 2.0])
+    curve = plot.annotation(found).axes[0]
+    np.testing.assert_array_equal(curve.lines[0].get_xdata(), [3, 30])
+    np.testing.assert_allclose(curve.lines[0].get_ydata(), [70 / 105, 90 / 105])
+    for draw in (plot.confusions, plot.learned, plot.annotation):
+        with pytest.raises(InputError, match="found: got no"):
+            draw(comparison(Row("unet", "rival")))
