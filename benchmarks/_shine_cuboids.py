@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks._report import Table
 from benchmarks._shine_cases import Case, Fresh, analytic, counted
-from bimmjax.plot._slices import _scale_bar
+from bimmjax.plot._slices import scale_bar
 from bimmjax.plot._style import INK, QUIET, figure, phase_colour, tidy, title
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _drawn(
         axes.set_yticks(rows, [f"{thick:g} nm" for thick in _THICK])
         axes.tick_params(labelsize=8, length=0)
         if top == tops[0]:
-            _scale_bar(axes, shape[1], shape[0], "nm")
+            scale_bar(axes, shape[1], shape[0], "nm")
         size = ((left + side + 0.1) / wide, 1.0 - (top + height) / tall, 0.1 / wide, height / tall)
         bar = drawn.colorbar(shown, cax=drawn.add_axes(size))
         bar.set_label("yield", fontsize=8, color=INK)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks._shine_cases import ENERGIES, FILLINGS
-from bimmjax.plot._slices import _scale_bar
+from bimmjax.plot._slices import scale_bar
 from bimmjax.plot._style import INK, figure, phase_colour, tidy, title
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _volume(box: Any, own: list[Pair], starts: list[float], top: float) -> None:
 
     truth = box(starts[0], rows[0])
     extent = _show(truth, volume.labels[0], volume.spacing, cmap="gray", vmin=0, vmax=1)
-    _scale_bar(truth, extent[1], extent[2], "nm")
+    scale_bar(truth, extent[1], extent[2], "nm")
     title(truth, "Gold at the surface")
     truth.text(0, 1.24, f"{volume.name}: {100 * volume.labels.mean():.1f} % gold, "
                f"voxels of {volume.spacing:g} nm", transform=truth.transAxes, fontsize=11,
