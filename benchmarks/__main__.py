@@ -33,7 +33,7 @@ NAMES = {
     "maps_same": "the same maps on many devices and processes, and after 20 kills",
     "areas": "areas, fractions and blur of bodies with a sharp truth, model by model",
     "verdict": "errors announced, intervals and refusals on random bodies",
-    "nets_composite": "Modular U-Nets on a fibre composite: rivals, learning curve, ablation, a crack",
+    "nets_composite": "Modular U-Nets on a composite: rivals, learning curve, ablation, a crack",
     "nets_particles": "U-Net, UNet++, PSPNet, DeepLab v3+ on particles of three phases",
     "nets_spheres": "a 3D U-Net from a tenth of packed spheres, and on unlike materials",
     "nets_fib": "networks from simulated FIB-SEM alone, on Monte Carlo images (half an hour)",

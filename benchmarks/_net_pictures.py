@@ -1,4 +1,4 @@
-"""Pictures of what networks found: a slice, its truth, and every method's labels with its errors."""
+"""Pictures of what networks found: a slice, its truth, all labels and their errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def beside(
     classes = int(truth.max()) + 1
     palette = ListedColormap([*(phase_colour(k) for k in range(classes)), _WRONG])
     panels = [("image", None), ("truth", truth[z])]
-    panels += [(name, np.where(one[z] == truth[z], truth[z], classes)) for name, one in found.items()]
+    panels += [
+        (name, np.where(one[z] == truth[z], truth[z], classes)) for name, one in found.items()
+    ]
     rows = math.ceil(len(panels) / _ROW)
     drawn = figure(2.3 * min(_ROW, len(panels)), 2.55 * rows)
     grid = drawn.subplots(rows, min(_ROW, len(panels)), squeeze=False).ravel()
@@ -43,7 +45,9 @@ def beside(
     length, words = bar
     at = (wide * 0.04, wide * 0.04 + length)
     grid[0].plot(at, [high * 0.95] * 2, color="white", linewidth=3, solid_capstyle="butt")
-    grid[0].text(sum(at) / 2, high * 0.93, words, color="white", ha="center", va="bottom", fontsize=8)
+    grid[0].text(
+        sum(at) / 2, high * 0.93, words, color="white", ha="center", va="bottom", fontsize=8
+    )
     drawn.text(0.995, 0.004, "black: wrong labels", ha="right", va="bottom", fontsize=8, color=INK)
     drawn.tight_layout()
     drawn.savefig(path)

@@ -60,4 +60,6 @@ def compared(labels: np.ndarray, truth: np.ndarray) -> Scores:
 
 def compared_tables(found: nets.Comparison) -> list[Table]:
     """The tables of a comparison, as benchmarks print them."""
-    return [Table(f"{name}: {one.title}", one.columns, one.rows) for name, one in found.tables.items()]
+    return [
+        Table(f"{name}: {one.title}", one.columns, one.rows) for name, one in found.tables.items()
+    ]

@@ -49,9 +49,9 @@ def cracked(shape: Shape, seed: int = 67) -> Pair:
         pore_radius=5.0, pore_radius_std=2.5,
     )  # fmt: skip
     # Across x: (z, y, 1) where the sheet is, and half of how far it gapes.
-    place, gap = np.asarray(
-        sim.gaussian_field(jax.random.key(seed + 1000), (2, *shape[:2]), 24.0)
-    )[..., None]
+    place, gap = np.asarray(sim.gaussian_field(jax.random.key(seed + 1000), (2, *shape[:2]), 24.0))[
+        ..., None
+    ]
     middle = shape[2] / 2 + shape[2] / 16 * place
     torn = np.abs(np.arange(shape[2]) - middle) < 2.5 + 1.2 * gap
     labels = np.where(torn, 0, body.labels).astype(np.uint8)

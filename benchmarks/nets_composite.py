@@ -27,8 +27,8 @@ _RIVALS: dict[str, dict[str, Any]] = {
 }
 _SLICES = (1, 3, 10, 30, 100)
 _ABLATE = (
-    "dropout=0.0", "noise=0.0", "residual=false", "norm=none", "norm=layer", "separable=true",
-    "rigid=true", "depth=2", "depth=4",
+    "dropout=0.0", "settings.noise=0.0", "residual=false", "norm=none", "norm=layer",
+    "separable=true", "rigid=true", "depth=2", "depth=4",
 )  # fmt: skip
 # Tables D.4 and D.5: Jaccard index, %.
 _PAPER = {
@@ -82,4 +82,6 @@ def _crack(folder: Path, quick: bool, out: Path) -> tuple[Table, Path]:
            100.0 * float(scores.recall[2]), 100.0 * float(scores.precision[2])]  # fmt: skip
     columns = ["by", *_NAMES, "mean", "recall of pores", "precision"]
     picture = beside(pair.image, pair.truth, {"2D": found}, out / "nets_crack.png", (40, "52 µm"))
-    return Table("Another specimen, with a crack, not learned from: IoU, %", columns, [row]), picture
+    return Table(
+        "Another specimen, with a crack, not learned from: IoU, %", columns, [row]
+    ), picture

@@ -216,9 +216,7 @@ def _voltages(
     found |= {f"network, {e:g} kV": labelled(r, test.images[e])[0] for e, r in single.items()}
     several = [test.images[e] for e in _VOLTAGES]
     found |= {f"{name} fusion": labelled(one, several)[0] for name, one in fused.items()}
-    rows = [
-        [name, *_scored(labels, test.truth), *_ARTICLE[name]] for name, labels in found.items()
-    ]
+    rows = [[name, *_scored(labels, test.truth), *_ARTICLE[name]] for name, labels in found.items()]
     columns = ["by", *_HEADS, "Article III: MP", "MGP", "MDS"]
     return found, Table("Voltages, alone and together", columns, rows)
 

@@ -78,7 +78,8 @@ def compare(
     each : bool
         A learning curve for each recipe.
     ablate : sequence of "NAME=VALUE", or mapping
-        Each is a change of one setting of the first recipe or of its network.
+        Each is a change of one setting of the first recipe or of its network; "settings.noise=0"
+        is the network's where both have a setting of that name.
     devices, overwrite
         As for `train`, for each run.
     progress : callable, optional

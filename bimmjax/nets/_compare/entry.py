@@ -14,6 +14,8 @@ from bimmjax.nets._train.recipe import Recipe, recipe_of
 # What makes scores comparable; all of it is the same for all.
 _COMMON = ("classes", "split", "margin", "every", "slices", "seed")
 _DATA = ("images", "labels", "weight")
+# Before the name of a network's setting that recipes have, too.
+_OWN = "settings."
 # What an ablation may not touch: rivals would be scored on other voxels, or as another network.
 _FIXED = ("network", "settings", "classes", "channels", "split", "margin", "minutes", *_DATA)
 
@@ -186,7 +188,7 @@ def _change(given: Any) -> tuple[str, Any]:
     if isinstance(given, tuple) and len(given) == 2:
         return given
     name, equals, value = str(given).partition("=")
-    if not equals or not name.strip().isidentifier():
+    if not equals or not name.strip().removeprefix(_OWN).isidentifier():
         raise InputError(f"ablate: got {given!r}, wants NAME=VALUE")
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
@@ -195,14 +197,18 @@ def _change(given: Any) -> tuple[str, Any]:
 
 
 def _changed(recipe: Recipe, name: str, value: Any) -> Recipe:
-    """The recipe with one setting changed: its own, or else its network's."""
+    """The recipe with one setting changed: its own, or else its network's.
+
+    `settings.NAME` is always the network's, for names that both have ("noise").
+    """
     if name in _FIXED:
         raise InputError(f"ablate: got {name}, which has to be the same for all; wants another")
-    if name in {one.name for one in fields(Recipe)}:
+    if name in {one.name for one in fields(Recipe)} and not name.startswith(_OWN):
         own = tuple(value) if isinstance(value, list) else value
         changed = recipe_of(replace(recipe, **{name: own}))
     else:
-        changed = recipe_of(replace(recipe, settings=recipe.settings | {name: value}))
+        settings = recipe.settings | {name.removeprefix(_OWN): value}
+        changed = recipe_of(replace(recipe, settings=settings))
     if changed == recipe:
         raise InputError(f"ablate: got {name}={_told(value)}, as it is already; wants a change")
     return changed

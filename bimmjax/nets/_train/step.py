@@ -62,7 +62,7 @@ class Stepper:
         self._sound = jax.jit(_sound)
 
     def learn(self, batch: Batch, rate: float) -> Array:
-        """One step; the loss before it, still on its way perhaps; NaN if its slope is not finite."""
+        """One step; the loss before it, perhaps on its way; NaN if its slope is not finite."""
         self.state, loss = self._learn(self.state, *self._placed(batch), jnp.float32(rate))
         return loss
 

@@ -115,16 +115,18 @@ def test_few_slices_are_spread_evenly(sizes, data):
 def test_variations_of_recipes():
     made = entries(
         [UNET, UNET], given=True, minutes=2.0, slices=(3, 1), each=True,
-        ablate={"depth": 2, "patch": (64, 64)},
+        ablate={"depth": 2, "patch": (64, 64), "settings.noise": 0.5, "noise": 0.5},
     )  # fmt: skip
     assert [one.name for one in made] == [
         "unet", "unet-2", "unet-slices=1", "unet-slices=3", "unet-2-slices=1", "unet-2-slices=3",
-        "unet-depth=2", "unet-patch=_64_64_",
+        "unet-depth=2", "unet-patch=_64_64_", "unet-settings.noise=0.5", "unet-noise=0.5",
     ]  # fmt: skip
     assert {one.recipe.minutes for one in made} == {2.0}
     assert made[6].recipe.settings == {"depth": 2}
     assert made[7].recipe.patch == (64, 64)
     assert made[7].change == "patch = [64, 64]"
+    assert (made[8].recipe.settings, made[8].recipe.noise) == ({"noise": 0.5}, 0.0)
+    assert (made[9].recipe.settings, made[9].recipe.noise) == ({}, 0.5)
 
 
 def test_the_picture_of_predictions_marks_what_is_wrong():

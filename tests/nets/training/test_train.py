@@ -186,7 +186,7 @@ def test_a_nan_loss_stops_says_where_and_keeps_the_checkpoint(tiny, pair, settin
         nets.train(how | {"epochs": 5}, *pair, tmp_path / "net")
     text = str(told.value)
     assert text.startswith(
-        "loss: got nan, or a slope that is no number, at epoch 4, step 1, with learning rate 0.01 and"
+        "loss: got nan, or a slope that is no number, at epoch 4, step 1, with learning rate 0.01"
     )
     assert "000003 is kept" in text
     assert "\n" not in text
