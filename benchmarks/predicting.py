@@ -44,7 +44,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
         "notes": [
             "score: standard errors by which changes across borders of tiles exceed those "
             f"elsewhere; {_SEAM:g} or more is a seam; labels, then logits",
-            "difference: largest of logits, tiles against the whole, over their standard deviation",
+            "difference: largest between logits of tiles and of the whole, over their deviation",
             *notes,
         ],
     }

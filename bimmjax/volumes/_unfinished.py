@@ -96,19 +96,43 @@ class Unfinished:
         """Write a block of every image; it is done when this returns."""
         import tensorstore as ts
 
+        corners = [
+            range(part.start, part.stop, n) for part, n in zip(box, self._shard, strict=True)
+        ]
         try:
-            # Each file is written once, with all that belongs to it.
-            with ts.Transaction() as all_at_once:
-                for name, part in parts.items():
-                    self._stores[name].with_transaction(all_at_once)[box] = part
+            for corner in product(*corners):
+                here = tuple(
+                    slice(at, min(at + n, part.stop))
+                    for at, n, part in zip(corner, self._shard, box, strict=True)
+                )
+                inner = tuple(
+                    slice(h.start - b.start, h.stop - b.start)
+                    for h, b in zip(here, box, strict=True)
+                )
+                # Each file is written once, with all that belongs to it.
+                with ts.Transaction() as all_at_once:
+                    for name, part in parts.items():
+                        self._stores[name].with_transaction(all_at_once)[here] = part[inner]
         except Exception as error:
             raise InputError(
                 f"out: got {self._target}, which cannot be written ({one_line(error)})"
             ) from error
 
     def read(self, name: str, box: Box) -> np.ndarray:
-        """A block that is done."""
-        return self._stores[name][box].read().result()
+        """A block that is done.
+
+        Raises
+        ------
+        InputError
+            A damaged file.
+        """
+        try:
+            return self._stores[name][box].read().result()
+        except Exception as error:
+            raise InputError(
+                f"out: got {self.path}, which cannot be read ({one_line(error)}); wants it "
+                "undamaged, or overwrite"
+            ) from error
 
     def finish(self, files: Mapping[str, str]) -> Path:
         """Put some text files (by name) into the folder, and the folder in its place."""

@@ -186,7 +186,7 @@ def _open_zarr(node: _Node, dataset: str | None) -> Volume:
 
 def _is_image(node: _Node, path: str) -> bool:
     """Whether a path leads to an image of its own, such as the uncertainty beside labels."""
-    return _multiscale(node.child(path).attributes()) is not None
+    return bool(path.strip("/")) and _multiscale(node.child(path).attributes()) is not None
 
 
 def _candidates(node: _Node, depth: int = 3) -> list[str]:

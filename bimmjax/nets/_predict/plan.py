@@ -12,7 +12,7 @@ import jax
 
 from bimmjax._core.checks import InputError, whole_number
 from bimmjax.nets._predict.given import Given
-from bimmjax.nets._predict.room import voxels_at_once
+from bimmjax.nets._predict.room import tiles_at_once, voxels_at_once
 from bimmjax.nets._predict.tiling import (
     Tiling,
     check_tile,
@@ -154,7 +154,7 @@ def _batch(plan: Plan, view: View, shape: Shape, most: int) -> int:
     """Tiles at once: what there is room for, what there are, and evenly among devices."""
     first = plan.boxes(shape)[0]
     there = len(tiles_of(view, shape, plan.summed(first)[0] if plan.together else first))
-    at_once = max(most * plan.devices // math.prod(view.tiling.sizes), 1)
+    at_once = plan.devices * tiles_at_once(math.prod(view.tiling.sizes), most)
     return whole(min(at_once, there), plan.devices)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -168,8 +168,9 @@ def predict(
 
 def _in_memory(run: _Run, grid: Volume) -> Volume:
     labels = np.empty(grid.shape, np.uint8)
-    for box, parts in run.blocks(run.boxes):
-        labels[box] = parts[0]
+    with closing(run.blocks(run.boxes)) as blocks:
+        for box, parts in blocks:
+            labels[box] = parts[0]
     held = open_volume(labels)
     return replace(held, spacing=grid.spacing, unit=grid.unit, name=grid.name)
 
@@ -191,13 +192,16 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
             counts += np.bincount(store.read("", box).ravel(), minlength=256)
         else:
             left.append(box)
-    with ThreadPoolExecutor(1, thread_name_prefix="labels") as pool:
+    # Written by a thread while the next block is worked out.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="labels")
+    with pool, closing(run.blocks(left)) as blocks:
         writing: Future[None] | None = None
-        for box, parts in run.blocks(left):
+        for box, parts in blocks:
             counts += np.bincount(parts[0].ravel(), minlength=256)
             if writing is not None:
                 writing.result()
             writing = pool.submit(store.write, box, dict(zip(names, parts, strict=True)))
+            del parts
         if writing is not None:
             writing.result()
     text = json.dumps(run.summary(counts, told), indent=2, allow_nan=False)
@@ -215,7 +219,7 @@ class _Run:
         self._given, self._images, self._progress = found, images, progress
         self._done, self._voxels, self._seconds = 0.0, 0, 0.0
 
-    def blocks(self, left: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+    def blocks(self, left: Sequence[Box]) -> Generator[tuple[Box, np.ndarray], None, None]:
         """Labels, and their uncertainty if wanted, (1 or 2, z, y, x) uint8, of some blocks."""
         total = sum(map(voxels_of, self.boxes))
         finished = total - sum(map(voxels_of, left))
@@ -252,6 +256,7 @@ class _Run:
                 if gaps is not None:
                     found[:, gaps] = IGNORED
                 yield box, found
+                del found, raw  # or they would be kept until the next ones are there
                 finished += voxels_of(box)
                 self._voxels += voxels_of(box)
                 self._seconds = time.perf_counter() - began

@@ -14,6 +14,9 @@ from bimmjax.nets._predict.tiling import whole
 
 # Voxels of a 2D batch on a CPU (the Modular U-Net takes 0.9 kB for each) and on an accelerator.
 _PLANE, _PLANE_ACCELERATED = 2**20, 2**22
+# Voxels of small tiles that are worth a batch on a CPU, whose caches are soon full: 128² goes
+# through the Modular U-Net twice as fast by itself as with 63 others.
+_CACHED = 2**16
 # Shares of the machine's and of an accelerator's memory that 3D tiles may take.
 _SHARE, _SHARE_ACCELERATED = 0.5, 0.6
 # Bytes, where nobody knows; voxels that are never too many.
@@ -23,14 +26,22 @@ _TRIED = 32
 
 def voxels_at_once(net: Any, channels: int, voxels: int) -> int:
     """Of each device; `voxels` are all that could be wanted."""
-    accelerated = jax.local_devices()[0].platform != "cpu"
     if net.dims == 2:
-        return _PLANE_ACCELERATED if accelerated else _PLANE
+        return _PLANE_ACCELERATED if _accelerated() else _PLANE
     if voxels <= _FEW:
         return _FEW
     # Halos of 3D networks are thick: tiles have to be as large as can be.
-    room = _accelerator() * _SHARE_ACCELERATED if accelerated else _host() * _SHARE
+    room = _accelerator() * _SHARE_ACCELERATED if _accelerated() else _host() * _SHARE
     return max(int(room / _bytes_per_voxel(net, channels)), _FEW)
+
+
+def tiles_at_once(tile: int, most: int) -> int:
+    """Of `tile` voxels each, where there is room for `most`; at least one."""
+    return max((most if _accelerated() else min(most, _CACHED)) // tile, 1)
+
+
+def _accelerated() -> bool:
+    return jax.local_devices()[0].platform != "cpu"
 
 
 def _bytes_per_voxel(net: Any, channels: int) -> float:

@@ -53,7 +53,7 @@ def test_predict_takes_options(run, run_folder):
     assert open_volume("a.zarr::uncertainty").shape == (11, 37, 42)
     told = json.loads(Path("a.zarr/predict.json").read_text("utf-8"))
     assert told["identity"]["consensus"] is True
-    assert told["tiles"] == [[24, 28], [12, 28], [12, 24]]  # no more than there is
+    assert told["tiles"] == [[24, 28], [12, 28], [12, 28]]  # no more than there is
     assert Path("a.zarr/labels.png").stat().st_size > 10_000
     status, said, error = run(run_folder, "scan.tif", *words[:2])
     assert (status, said, error.count("\n")) == (2, "", 1)

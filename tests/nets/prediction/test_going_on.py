@@ -164,5 +164,9 @@ def test_a_lost_disk_leaves_no_half_of_a_block(blobs, tmp_path):
     store.write(box, {"": blobs, "more": blobs})
     assert store.done(box)
     assert (store.read("more", box) == blobs).all()
-    (store.path / "more" / "0" / "c" / "0" / "0" / "0").write_bytes(b"")
+    chunk = store.path / "more" / "0" / "c" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-9] + bytes(9))
+    with pytest.raises(InputError, match="cannot be read"):
+        store.read("more", box)
+    chunk.write_bytes(b"")
     assert not store.done(box)
