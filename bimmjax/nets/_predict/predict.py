@@ -189,7 +189,7 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
     left = []
     for box in run.boxes:
         if store.done(box):
-            counts += np.bincount(store.read("", box).ravel(), minlength=256)
+            counts += _counts(store.read("", box))
         else:
             left.append(box)
     # Written by a thread while the next block is worked out.
@@ -197,7 +197,7 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
     with pool, closing(run.blocks(left)) as blocks:
         writing: Future[None] | None = None
         for box, parts in blocks:
-            counts += np.bincount(parts[0].ravel(), minlength=256)
+            counts += _counts(parts[0])
             if writing is not None:
                 writing.result()
             writing = pool.submit(store.write, box, dict(zip(names, parts, strict=True)))
@@ -206,6 +206,11 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
             writing.result()
     text = json.dumps(run.summary(counts, told), indent=2, allow_nan=False)
     store.finish({SUMMARY: text + "\n"})
+
+
+def _counts(labels: np.ndarray) -> np.ndarray:
+    """Voxels of each label; by slices, of which NumPy makes eight times as many bytes."""
+    return np.sum([np.bincount(one.ravel(), minlength=256) for one in labels], 0)
 
 
 class _Run:

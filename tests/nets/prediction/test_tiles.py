@@ -31,6 +31,7 @@ def axes(draw):
 
 
 @drawn(axes())
+@settings(deadline=None)
 def test_exact_tiles_answer_once_for_each_voxel_and_see_its_halo(axis):
     length, multiple, halo, size, part = axis
     tiling, end = Tiling((size,), (halo,), (multiple,), True), whole(length, multiple)
@@ -47,6 +48,7 @@ def test_exact_tiles_answer_once_for_each_voxel_and_see_its_halo(axis):
 
 
 @drawn(axes())
+@settings(deadline=None)
 def test_blended_tiles_have_their_say_wherever_blocks_end(axis):
     length, multiple, _, size, part = axis
     tiling = Tiling((size,), (0,), (multiple,), False)
@@ -71,7 +73,7 @@ def test_blended_tiles_have_their_say_wherever_blocks_end(axis):
     st.integers(64, 600),
     st.integers(10, 22),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_usual_tiles_are_possible_and_no_larger_than_need_be(lengths, multiple, halo, part, power):
     several, halos, parts = [multiple] * len(lengths), [halo] * len(lengths), [part] * len(lengths)
     sizes = exact_sizes(lengths, several, halos, parts, 2**power)
