@@ -12,6 +12,7 @@ from flax import nnx
 from jax import Array
 from jax.core import Tracer
 
+from bimmjax.nets._blocks.fast_convolution import convolve
 from bimmjax.nets._blocks.reach import Layer, padding, window
 
 
@@ -71,6 +72,7 @@ class Conv(nnx.Conv):
             feature_group_count=groups,
             use_bias=bias,
             kernel_init=he_normal,
+            conv_general_dilated=convolve,
             rngs=rngs,
         )
 

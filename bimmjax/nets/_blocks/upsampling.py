@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn import dtypes
-from jax import Array, lax
+from jax import Array
 
 from bimmjax.nets._blocks.convolution import he_normal
+from bimmjax.nets._blocks.fast_convolution import convolve
 from bimmjax.nets._blocks.reach import Layer, Step
 
 
@@ -108,7 +109,7 @@ class UpConv(nnx.Module):
         self.stride = tuple(stride)
         self.pad = tuple((k - s + 1) // 2 for k, s in zip(kernel, stride, strict=True))
         self.dtype: jax.typing.DTypeLike | None = None
-        self.conv_general_dilated = lax.conv_general_dilated
+        self.conv_general_dilated = convolve
 
     def __call__(self, x: Array) -> Array:
         bias = None if self.bias is None else self.bias[...]

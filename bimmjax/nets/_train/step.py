@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax import Array
+from jax import Array, lax
 from jax.sharding import Mesh
 
 from bimmjax.nets._data.sampler import Batch
@@ -43,6 +43,11 @@ class Stepper:
     def __init__(self, net: nnx.Module, recipe: Recipe, mesh: Mesh) -> None:
         if recipe.precision == "bfloat16":
             net.set_attributes(dtype=jnp.bfloat16, raise_if_not_found=False)
+        if mesh.size > 1:
+            # The fast ones for CPUs take what devices share block by block.
+            net.set_attributes(
+                conv_general_dilated=lax.conv_general_dilated, raise_if_not_found=False
+            )
         net.train()
         learning, params, rest = nnx.split(net, nnx.Param, ...)
         net.eval()
