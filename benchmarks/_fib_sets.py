@@ -40,7 +40,7 @@ def learned(kind: str, shape: Shape, number: int, recorded: bool = True) -> Stac
         for energy in ENERGIES
     }
     if recorded:
-        images = {energy: _recorded(image, number) for energy, image in images.items()}
+        images = {e: _recorded(image, number, e) for e, image in images.items()}
     return Stack(images, body[: shape[0]])
 
 
@@ -53,7 +53,7 @@ def counted(name: str, shape: Shape, energies: tuple[float, ...], kept: Path, ea
     images = {}
     for energy in energies:
         yields = _followed(body, shape[0], energy, kept, each)
-        images[energy] = _recorded(yields, 900)
+        images[energy] = _recorded(yields, 900, energy)
     return Stack(images, body[: shape[0]])
 
 
@@ -85,7 +85,10 @@ def _pores(shape: Shape, seed: int) -> np.ndarray:
 
 
 def _npg(shape: Shape) -> np.ndarray:
-    """Ligaments of about 40 nm; by no generator that a training set is made by."""
+    """Ligaments of about 40 nm, cut from a Gaussian field of all wavelengths.
+
+    None of the generators of training sets, but the levelled wave (one wavelength) is its kin.
+    """
     body = sim.gaussian_structure(jax.random.key(9101), shape, (0.66, 0.34), 2.4)
     return np.asarray(sim.structure_labels(body))
 
@@ -102,11 +105,15 @@ _FRESH: dict[str, Callable[[Shape], np.ndarray]] = {
 }
 
 
-def _recorded(yields: np.ndarray, number: int) -> np.ndarray:
-    """As an instrument delivers them, but for drift, which would move slices against the truth."""
+def _recorded(yields: np.ndarray, number: int, energy: float) -> np.ndarray:
+    """As an instrument delivers them, but for drift, which would move slices against the truth.
+
+    Each voltage has its own noise: fusion would see through noise that images share.
+    """
     black, white = (float(q) for q in np.quantile(yields, (0.001, 0.999)))
     told = sim.Instrument(black=black, white=white, drift_walk=0.0, drift_jitter=0.0)
-    return np.asarray(sim.instrument(jax.random.key(number), yields, told).image)
+    key = jax.random.fold_in(jax.random.key(number), round(1000 * energy))
+    return np.asarray(sim.instrument(key, yields, told).image)
 
 
 def _followed(body: np.ndarray, slices: int, energy: float, kept: Path, each: int) -> np.ndarray:
