@@ -239,6 +239,8 @@ def train(
         bars.stage("Reading")
         if recipe is not None:
             before = nets.recipe_of(recipe)
+            if "settings" in told and told.get("network", before.network) == before.network:
+                told["settings"] = before.settings | told["settings"]
             told = {name: getattr(before, name) for name in before.__dataclass_fields__} | told
         if "classes" not in told:
             told["classes"] = classes_in(right)
@@ -302,6 +304,8 @@ def named_values(option: str, words: list[str] | None) -> dict[str, Any] | None:
         name, equals, value = word.partition("=")
         if not equals or not name.strip().isidentifier():
             raise InputError(f"{option}: got {word!r}, wants NAME=VALUE")
+        if value.strip() in ("True", "False"):
+            value = value.lower()
         try:
             found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -370,6 +374,9 @@ def _tell(found: Trained, out: Path) -> None:
         iou = told["validation"]["validation_mean_iou"]
         typer.echo(f"Best epoch: {told['best_epoch']}, mean IoU {100.0 * iou:.2f} % (validation)")
     if told["test"] is not None:
-        for label, iou in enumerate(told["test"]["iou"]):
-            typer.echo(f"IoU of class {label}: {100.0 * iou:.2f} % (test)")
+        for label, (iou, voxels) in enumerate(
+            zip(told["test"]["iou"], told["test"]["support"], strict=True)
+        ):
+            said = f"{100.0 * iou:.2f} %" if voxels else "none there"
+            typer.echo(f"IoU of class {label}: {said} (test)")
     typer.echo(f"Written: {out}")

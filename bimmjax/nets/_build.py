@@ -63,9 +63,19 @@ def build(name: str, *, channels: int, classes: int, seed: int = 0, **settings: 
     whole_number("seed", seed, 0, 2**31 - 1)
     kind = NETWORKS[name]
     own = {"channels", "classes", "rngs"}
-    known = [key for key in inspect.signature(kind.__init__).parameters if key != "self"]
-    known = [key for key in known if key not in own]
-    for key in settings:
+    told = inspect.signature(kind.__init__).parameters
+    known = [key for key in told if key not in own | {"self"}]
+    for key, value in settings.items():
         if key not in known:
             raise InputError(f"{key}: no setting of {name}, which has {', '.join(known)}")
+        _check_kind(key, value, told[key].default)
     return kind(channels=channels, classes=classes, rngs=nnx.Rngs(seed), **settings)  # pyright: ignore[reportCallIssue]
+
+
+def _check_kind(name: str, value: object, usual: object) -> None:
+    """Refuse words where yes or no is wanted ("False" would be yes), and one number for several."""
+    if isinstance(usual, bool) and not isinstance(value, bool):
+        raise InputError(f"{name}: got {value!r}, wants true or false")
+    several = isinstance(usual, tuple) or name == "layers"
+    if several and value is not None and not isinstance(value, list | tuple):
+        raise InputError(f"{name}: got {value!r}, wants several numbers, as [1, 2, 3]")

@@ -249,11 +249,11 @@ def _checked(
     counts = right != IGNORED
     each = counts.astype(scores.dtype)
     if weight is not None:
-        each = jnp.where(counts, jnp.asarray(weight, scores.dtype), 0.0)
         if jnp.shape(weight) != right.shape:
             raise InputError(
                 f"weight: got shape {jnp.shape(weight)}, wants that of the labels {right.shape}"
             )
+        each = jnp.where(counts, jnp.asarray(weight, scores.dtype), 0.0)
     by_class = jnp.ones(classes, scores.dtype)
     if class_weights is not None:
         by_class = jnp.asarray(class_weights, scores.dtype)

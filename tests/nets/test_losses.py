@@ -174,6 +174,8 @@ def test_bad_input():
         losses.dice(logits, weight)
     with pytest.raises(InputError, match=r"weight: got shape \(4, 4\)"):
         losses.dice(logits, labels, weight=weight[0])
+    with pytest.raises(InputError, match=r"weight: got shape \(3,\)"):
+        losses.dice(logits, labels, weight=np.ones(3))
     with pytest.raises(
         InputError, match=r"class_weights: got shape \(2,\), wants one for each of 3"
     ):

@@ -11,6 +11,7 @@ from flax import nnx
 from bimmjax import InputError
 from bimmjax.nets import NETWORKS, Network, build, count_parameters
 from bimmjax.nets._backbones.choose import make_backbone
+from bimmjax.nets._blocks.norms import BatchNorm
 
 # Settings that make each network small.
 SMALL: dict[str, dict] = {
@@ -380,6 +381,40 @@ def test_dilated_backbones_keep_the_grid_asked_for(name, deep):
         wanted = [64 // min(s, stride) for s in (2, 4, 8, 16, 32)]
         assert [feature.shape[1] for feature in features] == wanted
         assert tuple(feature.shape[-1] for feature in features) == net.widths
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("modular-unet", {"residual": "False"}, "residual: got 'False', wants true or false"),
+        ("pspnet", {"bins": 3}, "bins: got 3, wants several numbers"),
+        ("deeplabv3+", {"rates": 6}, "rates: got 6, wants several numbers"),
+        ("unet", {"backbone": "resnet152", "layers": 1}, "layers: got 1, wants several"),
+        ("fusion-intermediate", {"features": 0}, "features: got 0"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused(name, settings, told):
+    with pytest.raises(InputError, match=told):
+        build(name, channels=2, classes=2, **settings)
+
+
+def test_what_is_meant_over_an_image_is_the_same_in_training_for_a_batch_of_one():
+    images = random(1, 32, 32, 1)
+    norm = BatchNorm(3, rngs=nnx.Rngs(0))
+    before = nnx.state(norm, nnx.BatchStat)
+    found = norm(jnp.full((1, 1, 1, 3), 5.0))
+    np.testing.assert_allclose(found, 5.0, rtol=1e-4)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, before, nnx.state(norm, nnx.BatchStat)))
+    net = build("deeplabv3+", channels=1, classes=2, width=2, layers=(1,), dropout=0.0)
+    net.train()
+    net(images)
+    image = net.pyramid.image.norm
+    assert np.all(np.asarray(image.var[...]) == 1.0)
+
+
+def test_the_auxiliary_loss_counts_less():
+    net = build("pspnet", channels=1, classes=2, width=2, layers=(1, 1, 1, 1))
+    assert net.head_weights == (1.0, 0.4)
 
 
 def test_ablations_of_the_modular_unet_are_other_networks():

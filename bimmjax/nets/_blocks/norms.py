@@ -17,13 +17,14 @@ class BatchNorm(nnx.BatchNorm):
 
     Frozen, the running averages are used and kept in training too: for batches of one, and for
     backbones whose trained statistics are to last. Scale and shift are trained still, unless the
-    optimiser is told otherwise.
+    optimiser is told otherwise. A single value a feature (the mean of a whole image, in a batch of
+    one) has no statistics, and is treated so as well.
     """
 
     frozen: bool = False
 
     def __call__(self, x: Array, *args: object, **kwargs: object) -> Array:
-        if self.frozen:
+        if self.frozen or x.size == x.shape[-1]:
             return super().__call__(x, use_running_average=True)
         return super().__call__(x)
 
@@ -40,8 +41,8 @@ def make_norm(
 ) -> nnx.Module:
     """A normalisation of `features`; `kind` is one of `NORMS`.
 
-    Groups have 32 features or fewer, as many as divide them (Wu and He 2018 use 32 groups). The
-    layer normalisation is over the features of each voxel, so that tiles do not change it.
+    As many groups as divide the features, 32 at most (Wu and He 2018 use 32). The layer
+    normalisation is over the features of each voxel, so that tiles do not change it.
     """
     if kind == "batch":
         # The plain variance: mean(x²) - mean(x)² cancels in float32 where a feature's mean is

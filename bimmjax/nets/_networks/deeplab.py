@@ -89,7 +89,8 @@ class DeepLabV3Plus(Network):
     6, 9) suit features that are small beside the image.
 
     The image's mean makes outputs depend on the tile (`local` False); `image_pooling=False` leaves
-    it out.
+    it out. `norm` and `dropout` are of what stands on the backbone, which keeps
+    its batch normalisations.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from bimmjax._core.checks import InputError, choice
+from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._network import Network, check_common
 from bimmjax.nets._networks.unet import UNet
@@ -179,7 +179,16 @@ class IntermediateFusion(_Fusion):
     ) -> None:
         check_common(channels, classes, context)
         self._make_branches(
-            channels, features, dims, context, width, depth, norm, dropout, residual, rngs
+            channels,
+            whole_number("features", features, 1, 1024),
+            dims,
+            context,
+            width,
+            depth,
+            norm,
+            dropout,
+            residual,
+            rngs,
         )
         ones = (1,) * dims
         self.hidden = Conv(channels * features, 2 * features, ones, rngs=rngs)

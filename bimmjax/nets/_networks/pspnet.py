@@ -74,7 +74,8 @@ class PSPNet(Network):
     3 × 3).
 
     Means over bins span the whole image, so outputs depend on the tile: `local` is False, and
-    `halo` is that of the rest.
+    `halo` is that of the rest. `norm` and `dropout` are of what stands on the backbone, which keeps
+    its batch normalisations.
 
     Raises
     ------
@@ -136,6 +137,9 @@ class PSPNet(Network):
             context=context,
             local=False,
         )
+
+    # What the losses of the two heads count.
+    head_weights = (1.0, 0.4)
 
     def _all_heads(self, images: Array) -> tuple[Array, ...]:
         *_, before, last = self.backbone(images)

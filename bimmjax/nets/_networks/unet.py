@@ -55,7 +55,8 @@ class UNet(Network):
     strides 2 to 32), and each of the five levels of the decoder repeats voxels, joins the
     encoder's features and convolves twice, to 4, 2, 1, 1/2 and 1/4 `width` features. `depth`,
     `residual` and `learned_up` are then without effect; `width` scales the backbone (64 is its
-    own), `layers` its numbers of blocks.
+    own), `layers` its numbers of blocks. Backbones keep their batch normalisations, whatever
+    `norm`.
 
     Parameters
     ----------

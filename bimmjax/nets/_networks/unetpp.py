@@ -45,7 +45,7 @@ class UNetPlusPlus(Network):
 
     With a backbone the levels have its features at strides 2 to 32, nodes of the decoder have
     `width` 2^i / 2 features and repeat voxels on the way up, and the logits are interpolated to
-    the full size.
+    the full size. Backbones keep their batch normalisations, whatever `norm`.
 
     Raises
     ------
@@ -140,7 +140,8 @@ class UNetPlusPlus(Network):
     def pruned(self, levels: int) -> Self:
         """A copy that goes only `levels` deep, 1 to its own.
 
-        Its logits are those of head `levels` of the whole network.
+        Its logits are those of head `levels` of the whole network; with `average`, the mean of
+        heads 1 to `levels`.
         """
         whole_number("levels", levels, 1, self.levels)
         net = nnx.clone(self)

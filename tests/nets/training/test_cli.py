@@ -59,6 +59,10 @@ def test_train_goes_on_and_repeats(run, tmp_path):
     status, said, error = run("--recipe", "net/recipe.toml", "--batch", 3, "--out", "net")
     assert (status, error.count("\n")) == (2, 1)
     assert "batch = 3, not 2" in error
+    # A setting beside those of the recipe, not in their place; a word that Python would write.
+    words = ("--recipe", "net/recipe.toml", "--set", "norm=False", "--epochs", 1, "--out", "set")
+    assert run(*words)[0] == 0
+    assert nets.load("set")[1].settings == {"width": 3, "norm": False}
 
 
 def test_a_simulated_data_set(run, tmp_path, pair):
