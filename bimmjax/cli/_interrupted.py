@@ -1,4 +1,4 @@
-"""Ctrl-C, heeded wherever it comes, and told with what is to be told."""
+"""Ctrl-C, and the end that queues send, heeded wherever they come and told as they should be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def heeding_ctrl_c() -> Iterator[Callable[[], None]]:
     """Give a function that raises `KeyboardInterrupt` if there has been one within the block.
 
     Python drops one that comes during a callback of its garbage collector, of which JAX has one:
-    the work would go on. To be called now and then.
+    the work would go on. To be called now and then. SIGTERM, by which queues end a job, counts as
+    Ctrl-C.
     """
     came = False
 
@@ -31,14 +32,15 @@ def heeding_ctrl_c() -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt
 
     # Another handler is somebody's choice: a shell's, for work in the background, say.
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours = [number for number, one in usual.items() if signal.getsignal(number) is one]
     try:
-        if ours:
-            signal.signal(signal.SIGINT, heed)
+        for number in ours:
+            signal.signal(number, heed)
     except ValueError:  # not in the main thread
-        ours = False
+        ours = []
     try:
         yield check
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in ours:
+            signal.signal(number, usual[number])

@@ -54,20 +54,27 @@ class Lines:
 
     def add_task(self, name: str, *, total: float | None, completed: float, counted: str) -> int:
         """A stage begins."""
-        self._stages.append(_Stage(name, completed, counted, time.monotonic()))
+        self._stages.append(_Stage(name, completed, counted, None))
         return len(self._stages) - 1
 
     def update(self, stage: int, *, completed: float, total: float | None) -> None:
         """Tell of it, if the last line is long enough ago."""
         now, found = time.monotonic(), self._stages[stage]
+        if found.begun is None and completed > found.before:
+            # What came before the first of them, compiling mostly, is no speed.
+            self._stages[stage] = found._replace(before=completed, begun=now)
+            return
         if now - self._told < self._every or total is None or completed >= total:
+            return
+        if found.begun is None:
             return
         self._told = now
         speed = (completed - found.before) / (now - found.begun)
         if speed <= 0.0:
             return
         left = timedelta(seconds=round((total - completed) / speed))
-        told = f"{speed:,.0f} {found.counted} per second, " if found.counted else ""
+        said = f"{speed:,.0f}" if speed >= 2 else f"{speed:.2g}"
+        told = f"{said} {found.counted} per second, " if found.counted else ""
         self._write(f"{found.name}: {completed:,.0f} of {total:,.0f}, {told}{left} left")
 
 
@@ -75,7 +82,7 @@ class _Stage(NamedTuple):
     name: str
     before: float
     counted: str
-    begun: float
+    begun: float | None
 
 
 @contextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bimmjax.nets import Trained
 
 EXAMPLE = "bimmjax train scan.tif labels.tif --network modular-unet --out net"
+# More classes than anyone trains by accident.
+_MANY = 32
 KEPT = "interrupted; finished epochs are kept, the same command {}goes on"
 
 
@@ -37,7 +39,12 @@ def train(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="modular-unet, unet, ...", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="modular-unet (the default), unet, unet3d, resunet3d, xy-unet3d, unet++, pspnet, "
+            "deeplabv3+, vnet, fusion-early, fusion-intermediate, fusion-late.",
+            show_default=False,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -226,8 +233,6 @@ def train(
         seed=seed,
     )  # fmt: skip
     images, right, weights = volumes_of(image, labels, channel or [], weight)
-    if network is None and recipe is None:
-        raise InputError("network: got none, wants --network, or --recipe")
     if images is None and recipe is None:
         raise InputError("image: got none, wants IMAGE and LABELS, or --recipe")
 
@@ -242,6 +247,8 @@ def train(
             if "settings" in told and told.get("network", before.network) == before.network:
                 told["settings"] = before.settings | told["settings"]
             told = {name: getattr(before, name) for name in before.__dataclass_fields__} | told
+        else:
+            told = {"network": "modular-unet"} | told
         if "classes" not in told:
             told["classes"] = classes_in(right)
         try:
@@ -329,7 +336,7 @@ def volumes_of(image: str | None, labels: str | None, more: list[str], weight: s
         )
     # In order of voltage, not of the alphabet.
     images = [
-        sorted((pair / "image").iterdir(), key=lambda path: float(path.name.removesuffix("kV")))
+        sorted((pair / "image").glob("*kV"), key=lambda path: float(path.name.removesuffix("kV")))
         for pair in pairs
     ]
     return (
@@ -358,6 +365,11 @@ def classes_in(labels: list[str]) -> int:
             largest = max(largest, int(known.max(initial=0)))
     if largest > IGNORED:
         raise InputError(f"labels: got {largest}, wants 0 to 254, and 255 where there is none")
+    if largest >= _MANY:
+        raise InputError(
+            f"labels: got {largest}, which makes {largest + 1} classes; wants fewer than {_MANY}, "
+            "or --classes where it is meant so (or are these grey values?)"
+        )
     return max(largest + 1, 2)
 
 

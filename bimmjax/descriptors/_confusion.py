@@ -295,7 +295,7 @@ def _checked(name: str, data: np.ndarray, classes: int) -> np.ndarray:
     low, high = int(data.min()), int(data.max())
     if low < 0 or high >= classes:
         raise InputError(
-            f"{name}: got labels from {low} to {high}, wants 0 to {classes - 1}, one per phase, or "
-            "what is none to be ignored"
+            f"{name}: got labels from {low} to {high}, wants 0 to {classes - 1}, one per phase; a "
+            "label that means none has to be ignored (--ignore 255)"
         )
     return data.astype(np.int64)

@@ -297,6 +297,15 @@ def test_a_failure_at_the_end_keeps_the_maps(
     assert open_maps(here / "rock.zarr").complete
 
 
+def test_the_end_that_a_queue_sends_counts_as_ctrl_c():
+    from bimmjax.cli._interrupted import heeding_ctrl_c
+
+    with pytest.raises(KeyboardInterrupt), heeding_ctrl_c():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_interrupted_with_overwrite(tiff: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt

@@ -113,8 +113,9 @@ def _specimen(images: Any, labels: Any, weight: Any) -> Specimen:
         raise InputError(f"labels: got dtype {right.dtype}, wants whole numbers, one per class")
     if not opened:
         raise InputError("images: got none, wants at least one")
-    for image in opened:
-        check_same("labels", right, image)
+    check_same("labels", right, opened[0])
+    for image in opened[1:]:
+        check_same("images", image, opened[0])
     counts = None if weight is None else open_volume(weight)
     if counts is not None:
         check_same("weight", counts, right)

@@ -73,6 +73,7 @@ def test_a_simulated_data_set(run, tmp_path, pair):
         folder = tmp_path / "set" / f"volume-{number:04}.zarr"
         for part, array in (("image/2kV", grey), ("image/10kV", 2 * grey), ("truth", labels)):
             convert(array, folder / part)
+        (folder / "image" / "zarr.json").write_text("{}")  # as a data set has it
     (tmp_path / "set" / "dataset.json").write_text("{}")
     status, _, error = run("set", *SMALL, "--epochs", 1, "--out", "net", "--no-pictures")
     assert (status, error) == (0, "")
@@ -84,8 +85,9 @@ def test_a_simulated_data_set(run, tmp_path, pair):
 
 
 def test_refusals_take_one_line(run):
+    tifffile.imwrite("many.tif", np.full((24, 24, 24), 40, np.uint8))
     cases = {
-        "network: got none, wants --network": ("grey.tif", "labels.tif"),
+        "labels: got 40, which makes 41 classes": ("grey.tif", "many.tif", *SMALL),
         "image: got none": ("--network", "tiny"),
         "labels: got none for grey.tif": ("grey.tif", "--network", "tiny"),
         "set: got 'width'": ("grey.tif", "labels.tif", "--network", "tiny", "--set", "width"),
