@@ -4,6 +4,7 @@ Images are (batch, *space, channels), float32; logits (batch, *space, classes), 
 """
 
 from bimmjax.nets import losses as losses
+from bimmjax.nets._backbones.pretrained import load_pretrained as load_pretrained
 from bimmjax.nets._blocks.convolution import count_parameters as count_parameters
 from bimmjax.nets._blocks.norms import freeze_norms as freeze_norms
 from bimmjax.nets._build import NETWORKS as NETWORKS

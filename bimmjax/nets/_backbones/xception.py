@@ -123,7 +123,7 @@ def xception(
     output_stride: int = 32,
     rngs: nnx.Rngs,
 ) -> Backbone:
-    """Xception-71 without its classifier: 40,289,608 parameters for three channels.
+    """Xception-71 without its classifier: 40,289,736 parameters for three channels.
 
     width : features after the second convolution, 64; the others scale with it.
     layers : how many blocks its middle flow has, one number, (16,).
@@ -145,7 +145,7 @@ def xception(
     plan += [(_EXIT[0], 2, True, True), (_EXIT[1], 1, False, False)]
     stem = [
         ConvNorm(make, channels, scaled(32), 3, stride=2),
-        make.conv(scaled(32), scaled(64)),
+        ConvNorm(make, scaled(32), scaled(64), 3),
     ]
     stages, widths = [], []
     blocks: list = list(stem)
