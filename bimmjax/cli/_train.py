@@ -55,6 +55,18 @@ def train(
             show_default=False,
         ),
     ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights of resnet152 or xception71 (safetensors) to begin with.",
+            show_default=False,
+        ),
+    ] = None,
+    frozen_norms: Annotated[
+        bool,
+        typer.Option("--frozen-norms", help="Keep the running averages of the backbone."),
+    ] = False,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -230,7 +242,7 @@ def train(
         noise=noise, loss=loss, class_weights=class_weights, optimiser=optimiser,
         learning_rate=learning_rate, schedule=schedule, patience=patience, stop=stop,
         epochs=epochs, steps=steps, minutes=minutes, accumulate=accumulate, precision=precision,
-        seed=seed,
+        seed=seed, pretrained=pretrained, frozen_norms=frozen_norms or None,
     )  # fmt: skip
     images, right, weights = volumes_of(image, labels, channel or [], weight)
     if images is None and recipe is None:
@@ -247,6 +259,8 @@ def train(
             if "settings" in told and told.get("network", before.network) == before.network:
                 told["settings"] = before.settings | told["settings"]
             told = {name: getattr(before, name) for name in before.__dataclass_fields__} | told
+            if pretrained is not None:
+                told["pretrained_hash"] = ""
         else:
             told = {"network": "modular-unet"} | told
         if "classes" not in told:

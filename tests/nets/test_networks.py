@@ -152,7 +152,8 @@ def test_deeplab_counts():
     for output in (1536, 1536, 2048):
         wanted += separable(features, output)
         features = output
-    # timm's aligned Xception-71: 42.34 million with its classifier of 2048 features to 1000 classes and a three-channel stem.
+    # timm/xception71: 42.34 million with its classifier of 2048 features to 1000 classes and a
+    # three-channel stem.
     assert round((wanted + 2 * 9 * 32 + 2049 * 1000) / 1e6, 2) == 42.34
     wanted += 2 * conv(1, 2048, 256, bias=False) + 3 * separable(2048, 256)
     wanted += conv(1, 5 * 256, 256, bias=False) + conv(1, 256, 48, bias=False)

@@ -23,7 +23,7 @@ from bimmjax.nets._backbones.pretrained import backbones_of
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-LAYERS = (2, 2, 1, 1)
+LAYERS = (2, 1, 1, 1)
 WIDTH = 4
 
 
@@ -87,7 +87,7 @@ class Renamed(nn.Module):
         super().__init__()
         self.net = net
 
-    def state_dict(self):
+    def tensors(self):
         found = {}
         for name, value in self.net.state_dict().items():
             name = re.sub(
@@ -202,26 +202,28 @@ def shaken(net):
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data.uniform_(0.5, 1.5, generator=source)
             module.bias.data.uniform_(-0.5, 0.5, generator=source)
-            module.running_mean.uniform_(-0.5, 0.5, generator=source)
-            module.running_var.uniform_(0.5, 1.5, generator=source)
+            for averages, low in ((module.running_mean, -0.5), (module.running_var, 0.5)):
+                assert averages is not None
+                averages.uniform_(low, low + 1.0, generator=source)
     return net.eval()
 
 
 NETS = {
     "torchvision": ("resnet152", lambda stride: TorchvisionResNet()),
     "transformers": ("resnet152", lambda stride: Renamed(TorchvisionResNet())),
-    "timm": ("xception71", lambda stride: TimmXception(8, 2, stride)),
+    "timm": ("xception71", lambda stride: TimmXception(4, 1, stride)),
 }
 OURS = {
     "resnet152": {"width": WIDTH, "layers": LAYERS},
-    "xception71": {"width": 8, "layers": (2,)},
+    "xception71": {"width": 4, "layers": (1,)},
 }
 
 
 def tensors_of(naming, stride=32):
     torch.manual_seed(1)
     net = shaken(NETS[naming][1](stride))
-    return net, {name: value.numpy().copy() for name, value in net.state_dict().items()}
+    named = net.tensors() if isinstance(net, Renamed) else net.state_dict()
+    return net, {name: value.numpy().copy() for name, value in named.items()}
 
 
 @pytest.mark.parametrize(
@@ -235,9 +237,10 @@ def test_features_equal_those_of_torch(naming, stride, tmp_path):
     net = make_backbone(name, 3, output_stride=stride, rngs=nnx.Rngs(3), **OURS[name])
     net.eval()
     images = np.random.default_rng(0).standard_normal((1, 64, 96, 3)).astype(np.float32)
-    before = net(jnp.asarray(images))
+    features = nnx.jit(lambda net: net(jnp.asarray(images)))
+    before = features(net)
     assert load_pretrained(net, path) == hashlib.sha256(path.read_bytes()).hexdigest()
-    found = net(jnp.asarray(images))
+    found = features(net)
     with torch.no_grad():
         wanted = theirs(torch.from_numpy(images).movedim(-1, 1))
     assert len(found) == len(wanted) == 5
@@ -258,6 +261,7 @@ def saved(tmp_path, tensors):
 def test_grey_inputs_see_what_colours_would(inputs, tmp_path):
     theirs, tensors = tensors_of("torchvision")
     net = make_backbone("resnet152", inputs, rngs=nnx.Rngs(0), **OURS["resnet152"])
+    net.keep(1)
     net.eval()
     load_pretrained(net, saved(tmp_path, tensors))
     grey = np.random.default_rng(0).standard_normal((1, 32, 32, 1)).astype(np.float32)
@@ -278,8 +282,6 @@ def test_networks_take_what_they_have(network, backbone, tmp_path):
     if network == "unet++":
         settings["levels"] = 2  # its backbone ends after stride 8
     net = build(network, channels=1, classes=2, **settings)
-    head = np.asarray(nnx.state(net.decoder if network == "deeplabv3+" else net)
-                      .flat_state()[-1][1].get_value())  # fmt: skip
     load_pretrained(net, saved(tmp_path, tensors))
     (found,) = backbones_of(net)
     last = {"torchvision": "layer1.0.conv2.weight", "timm": "blocks.0.stack.conv3.conv_pw.weight"}
@@ -287,9 +289,6 @@ def test_networks_take_what_they_have(network, backbone, tmp_path):
     kernel = block.second.conv.kernel if naming == "torchvision" else (
         block.convs[2].pointwise.conv.kernel)  # fmt: skip
     np.testing.assert_array_equal(kernel[...], tensors[last[naming]].transpose(2, 3, 1, 0))
-    after = np.asarray(nnx.state(net.decoder if network == "deeplabv3+" else net)
-                       .flat_state()[-1][1].get_value())  # fmt: skip
-    assert head.shape == after.shape
 
 
 def refused(tmp_path, tensors, net=None):
@@ -309,7 +308,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     kernel = "layer1.0.conv2.weight"
     less = {name: value for name, value in tensors.items() if name != kernel}
     assert refused(tmp_path, less) == (
-        "pretrained: got FILE without 1 tensors (layer1.0.conv2.weight), wants the 110 of "
+        "pretrained: got FILE without 1 tensors (layer1.0.conv2.weight), wants the 100 of "
         "torchvision or microsoft/resnet-152"
     )
     more = tensors | {f"layer5.{i}.conv1.weight": np.zeros(1, np.float32) for i in range(5)}
@@ -323,14 +322,14 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     )
     damaged = tensors | {"bn1.running_var": np.full(4, np.nan, np.float32)}
     assert "bn1.running_var that are no numbers" in refused(tmp_path, damaged)
-    assert " without 110 tensors (conv1.weight, bn1.weight, bn1.bias, ...) and with unknown " in (
+    assert " without 100 tensors (conv1.weight, bn1.weight, bn1.bias, ...) and with unknown " in (
         refused(tmp_path, tensors_of("timm")[1])
     )
 
 
 def test_what_is_no_such_file_or_network_is_refused(tmp_path):
     net = make_backbone("resnet152", 3, rngs=nnx.Rngs(0), **OURS["resnet152"])
-    with pytest.raises(InputError, match="which cannot be read .No such file"):
+    with pytest.raises(InputError, match=r"which cannot be read \(No such file"):
         load_pretrained(net, tmp_path / "none.safetensors")
     path = tmp_path / "words.safetensors"
     path.write_text("no weights at all")

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +17,9 @@ from bimmjax._core.checks import InputError
 from bimmjax.nets._backbones.backbone import Backbone
 from bimmjax.nets._backbones.resnet import Bottleneck
 from bimmjax.nets._backbones.xception import Depthwise, XceptionBlock
+from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import OverlappingMaxPool
-from bimmjax.nets._blocks.units import ConvNorm
+from bimmjax.nets._blocks.units import Chain, ConvNorm
 
 Unit = ConvNorm | Depthwise
 
@@ -178,7 +179,8 @@ def _units(backbone: Backbone) -> Iterator[tuple[_Place, Unit]]:
     """Every convolution with its normalisation, in the order of `_variables`."""
     after_stem = 0
     for stage, chain in enumerate(backbone.stages):
-        blocks = [each for each in chain.blocks if not isinstance(each, OverlappingMaxPool)]
+        each = cast(Chain, chain).blocks
+        blocks = [block for block in each if not isinstance(block, OverlappingMaxPool)]
         for number, block in enumerate(blocks):
             if isinstance(block, ConvNorm):
                 yield _Place(0, number, "stem"), block
@@ -197,7 +199,7 @@ def _units(backbone: Backbone) -> Iterator[tuple[_Place, Unit]]:
 
 def _variables(backbone: Backbone) -> Iterator[nnx.Variable[Any]]:
     for _, unit in _units(backbone):
-        yield unit.conv.kernel
+        yield cast(Conv, unit.conv).kernel
         for ours in _NORM.values():
             yield getattr(unit.norm, ours)
 

@@ -82,7 +82,7 @@ class DeepLabV3Plus(Network):
 
     The backbone's features at stride 4, mixed to `low_level` ones, join the pyramid's at four
     times the size (at output stride 16); two convolutions and the classifier follow, and the
-    logits are interpolated by 4. 43,472,250 parameters for one channel and two classes. With
+    logits are interpolated by 4. 43,472,378 parameters for one channel and two classes. With
     `separable` the 3 × 3 convolutions of pyramid and decoder are depthwise and pointwise, as in
     the paper's Xception models. The low-level features are those before the block with the second
     stride; the authors' code takes them within it, after its second convolution. Small rates (3,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from flax import nnx
 
 from bimmjax._core.checks import InputError, choice
+from bimmjax.nets._backbones.pretrained import backbones_of, load_pretrained
+from bimmjax.nets._blocks.norms import freeze_norms
 from bimmjax.nets._build import build
 from bimmjax.nets._network import Network
 from bimmjax.nets._train.checkpoint import checkpoints, place, read, restored
@@ -54,14 +57,41 @@ def load(folder: str | os.PathLike[str], which: str = "best") -> tuple[nnx.Modul
 
 
 def built(recipe: Recipe) -> Network:
-    """The network of a recipe as it begins."""
-    return build(
+    """The network of a recipe, with random parameters."""
+    net = build(
         recipe.network,
         channels=recipe.channels,
         classes=recipe.classes,
         seed=recipe.seed,
         **recipe.settings,
     )
+    if recipe.frozen_norms:
+        backbones = backbones_of(net)
+        if not backbones:
+            raise InputError("frozen_norms: got a network without a backbone, wants one with it")
+        for backbone in backbones:
+            freeze_norms(backbone)
+    return net
+
+
+def with_pretrained(net: Network, recipe: Recipe, out: Path, overwrite: bool) -> Recipe:
+    """Load the weights that a recipe begins with; the recipe with their hash.
+
+    A run that goes on in `out` has them in its checkpoints: only its recipe is looked at then,
+    and the file may be gone.
+    """
+    if not recipe.pretrained:
+        return recipe
+    file, known = Path(recipe.pretrained), recipe.pretrained_hash
+    if not overwrite and checkpoints(out) and (out / RECIPE).is_file() and not file.is_file():
+        digest = recipe_of(out / RECIPE).pretrained_hash
+    else:
+        digest = load_pretrained(net, file)
+    if known and known != digest:
+        raise InputError(
+            f"pretrained: got {file} with SHA-256 {digest}, wants the recipe's {known}"
+        )
+    return replace(recipe, pretrained_hash=digest)
 
 
 def put_back(net: nnx.Module, out: Path, epoch: int) -> None:

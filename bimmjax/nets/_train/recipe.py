@@ -39,6 +39,14 @@ class Recipe:
         Labels are 0 ... classes - 1, and 255 where there is none.
     channels : int
         Volumes of each specimen; 0 until training has counted them.
+    pretrained : str
+        Path of a safetensors file whose weights the network's backbone begins with (see
+        `load_pretrained`); empty: random ones.
+    pretrained_hash : str
+        Its SHA-256; training fills it in, and refuses another file where it is given.
+    frozen_norms : bool
+        Keep the running averages of the backbone's batch normalisations as they are (see
+        `freeze_norms`).
     images, labels, weight
         Paths: for each specimen its channels, its labels, how much its voxels count. Empty where
         arrays were given.
@@ -100,6 +108,9 @@ class Recipe:
     classes: int
     settings: dict[str, Any] = field(default_factory=dict)
     channels: int = 0
+    pretrained: str = ""
+    pretrained_hash: str = ""
+    frozen_norms: bool = False
     images: tuple[tuple[str, ...], ...] = ()
     labels: tuple[str, ...] = ()
     weight: tuple[str, ...] = ()
@@ -136,7 +147,9 @@ class Recipe:
 
 # The tables of the file.
 _TABLES = {
-    "network": ("network", "classes", "channels"),
+    "network": (
+        "network", "classes", "channels", "pretrained", "pretrained_hash", "frozen_norms",
+    ),
     "data": (
         "images", "labels", "weight", "normalise", "split", "margin", "every", "slices",
     ),
@@ -186,6 +199,9 @@ def recipe_text(recipe: Recipe) -> str:
     network = "unet"
     classes = 2
     channels = 0
+    pretrained = ""
+    pretrained_hash = ""
+    frozen_norms = false
     <BLANKLINE>
     [network.settings]
     depth = 3
@@ -203,8 +219,8 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def difference(one: Recipe, other: Recipe) -> str | None:
-    """The first setting that differs, in words; where data lie does not count."""
-    apart = ("images", "labels", "weight")
+    """The first setting that differs, in words; where files lie does not count."""
+    apart = ("images", "labels", "weight", "pretrained")
     for each in fields(Recipe):
         here, there = getattr(one, each.name), getattr(other, each.name)
         if each.name not in apart and here != there:
@@ -244,6 +260,10 @@ def _checked(recipe: Recipe) -> Recipe:
         ("final_rate", 0.0, 1.0), ("factor", 1e-6, 1.0), ("minutes", 0.0, 1e6),
     ):  # fmt: skip
         real_number(name, getattr(recipe, name), low, high)
+    for name, kind in (("pretrained", str), ("pretrained_hash", str), ("frozen_norms", bool)):
+        if not isinstance(getattr(recipe, name), kind):
+            wanted = "true or false" if kind is bool else "words"
+            raise InputError(f"{name}: got {getattr(recipe, name)!r}, wants {wanted}")
     choice("normalise", recipe.normalise, WAYS)
     choice("symmetries", recipe.symmetries, SYMMETRIES)
     choice("optimiser", recipe.optimiser, OPTIMISERS)

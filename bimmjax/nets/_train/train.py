@@ -24,7 +24,7 @@ from bimmjax.nets._train import checkpoint
 from bimmjax.nets._train.data import Data, data_of, opened, with_patch
 from bimmjax.nets._train.devices import everywhere, mesh_for
 from bimmjax.nets._train.folder import SUMMARY, prepare, read_log, write_log, write_summary
-from bimmjax.nets._train.load import built, put_back
+from bimmjax.nets._train.load import built, put_back, with_pretrained
 from bimmjax.nets._train.recipe import Recipe, recipe_of
 from bimmjax.nets._train.schedule import Course, rate
 from bimmjax.nets._train.step import Stepper
@@ -115,6 +115,7 @@ def train(
     data = data_of(told, specimens, net.context)
     mesh = mesh_for(told.batch, told.patch, net.multiple[0], devices)
     folder = Path(out)
+    told = with_pretrained(net, told, folder, overwrite)
     try:
         prepare(folder, told, overwrite)
         run = _Run(net, told, data, folder, Stepper(net, told, mesh))
