@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from bimmjax.cli import _options
 from bimmjax.cli._fit import default_folder
 
 EXAMPLE = "bimmjax predict net scan.tif --out labels.zarr"
-_KEPT = "interrupted; finished blocks are kept, the same command {}goes on"
+_KEPT = "interrupted; finished blocks are kept, the same command goes on"
 
 
 def predict(
@@ -93,6 +92,7 @@ def predict(
     from bimmjax.cli._numbers import sizes_of, spacing_of
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
+    from bimmjax.cli._train import warnings_in_a_line
     from bimmjax.volumes import open_volume
 
     sizes = sizes_of("tile", tile)
@@ -107,13 +107,8 @@ def predict(
 
     with progress_bars(quiet) as bars:
         bars.stage("Reading")
-        shown = warnings.showwarning
         try:
-            # One line, as errors are told.
-            warnings.showwarning = lambda message, *_, **__: typer.echo(
-                f"Warning: {message}", err=True
-            )
-            with heeding_ctrl_c() as check:
+            with warnings_in_a_line(), heeding_ctrl_c() as check:
 
                 def progress(done: int, total: int) -> None:
                     check()
@@ -125,10 +120,7 @@ def predict(
                     progress=progress,
                 )  # fmt: skip
         except KeyboardInterrupt:
-            text = _KEPT.format("without --overwrite " if overwrite else "")
-            raise Interrupted(text) from None
-        finally:
-            warnings.showwarning = shown
+            raise Interrupted(_KEPT) from None
         told = json.loads((target / "predict.json").read_text("utf-8"))
         if pictures:
             from bimmjax import plot

@@ -137,6 +137,8 @@ def put_in_place(partial: Path, target: Path) -> None:
     """Rename, with the old volume (if any) in the way for no longer than two renames take."""
     old = partial.with_suffix(".old")
     if target.exists():
+        # Of a run that was killed when it cleared up.
+        shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
     try:
         partial.rename(target)

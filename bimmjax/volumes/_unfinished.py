@@ -27,7 +27,8 @@ class Unfinished:
 
     A block is done once the files of all its shards exist in all images; nothing else is
     remembered, so that a run that was killed leaves whole shards only, and another one that
-    would write the same goes on with them.
+    would write the same goes on with them. Where another one has finished or begun anew meanwhile,
+    nothing more is written.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ class Unfinished:
     shard : three ints
         Shape of one file, whole chunks.
     overwrite : bool
-        Begin anew, and replace `out` if it is a zarr folder, at the very end.
+        Replace `out` if it is a zarr folder, at the very end, and at once what was begun with
+        another identity.
 
     Raises
     ------
@@ -60,23 +62,26 @@ class Unfinished:
         shard: Shape,
         overwrite: bool = False,
     ) -> None:
-        self._target = Path(out)
+        self._target, self._overwrite = Path(out), overwrite
         check_target(self._target, overwrite)
-        self.path = self._target.with_name(f".{self._target.name}.partial")
+        self.path = _partial(self._target)
         self._shard, self._shape = _fitted(shard, grid.shape), grid.shape
         # Files of another shape cannot be gone on with.
-        told = {_OURS: plain(identity) | {_SHARD: list(self._shard)}}
+        self._identity = plain(identity) | {_SHARD: list(self._shard)}
         before = _told(self.path)
         if before is not None and not overwrite:
-            check_same(f"{self._target}, begun", before, told[_OURS])
+            check_same(f"{self._target}, begun", before, self._identity)
+        anew = before != self._identity
         try:
-            if before is None or overwrite:
+            if anew:
                 shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True, exist_ok=True)
             self._stores = {name: self._store(name, grid, kind) for name, kind in images.items()}
-            if before is None or overwrite:
-                for name in images:
-                    _group(self.path / name, grid, told if name == "" else {})
+            if anew:
+                for name in filter(None, images):
+                    _group(self.path / name, grid, {})
+                # At last: it says that nothing but shards is lacking.
+                _group(self.path, grid, {_OURS: self._identity})
         except OSError as error:
             raise _unwritable(self._target, error) from error
 
@@ -96,6 +101,7 @@ class Unfinished:
         """Write a block of every image; it is done when this returns."""
         import tensorstore as ts
 
+        self._check_ours()
         corners = [
             range(part.start, part.stop, n) for part, n in zip(box, self._shard, strict=True)
         ]
@@ -131,11 +137,19 @@ class Unfinished:
         except Exception as error:
             raise InputError(
                 f"out: got {self.path}, which cannot be read ({one_line(error)}); wants it "
-                "undamaged, or overwrite"
+                "undamaged, or removed"
             ) from error
 
     def finish(self, files: Mapping[str, str]) -> Path:
-        """Put some text files (by name) into the folder, and the folder in its place."""
+        """Put some text files (by name) into the folder, and the folder in its place.
+
+        Raises
+        ------
+        InputError
+            Another run has finished or begun anew meanwhile, or the disk is full.
+        """
+        self._check_ours()
+        check_target(self._target, self._overwrite)
         try:
             for name, text in files.items():
                 (self.path / name).write_text(text, encoding="utf-8")
@@ -143,6 +157,14 @@ class Unfinished:
         except OSError as error:
             raise _unwritable(self._target, error) from error
         return self._target
+
+    def _check_ours(self) -> None:
+        # Else blocks would make a new folder of what is left, to replace a complete one with.
+        if _told(self.path) != self._identity:
+            raise InputError(
+                f"out: got {self._target}, which another run has finished or begun anew meanwhile; "
+                "wants one at a time"
+            )
 
     def _store(self, name: str, grid: Volume, kind: npt.DTypeLike) -> Any:
         folder = self.path / name / "0"
@@ -153,6 +175,15 @@ def told_of(folder: Path) -> dict[str, Any] | None:
     """The identity that a folder was written with, or None where there is none."""
     found = _told(folder)
     return found and {name: value for name, value in found.items() if name != _SHARD}
+
+
+def begun(out: Path) -> dict[str, Any] | None:
+    """The identity, and the `shard`, that an unfinished folder was begun with."""
+    return _told(_partial(out))
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")
 
 
 def _told(folder: Path) -> dict[str, Any] | None:

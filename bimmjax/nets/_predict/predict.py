@@ -84,7 +84,8 @@ def predict(
     devices : int, optional
         Devices that share a batch of tiles. Default: all accelerators, or one CPU device.
     overwrite : bool
-        Begin anew, and replace `out` if it is a zarr folder, at the very end.
+        Replace `out` if it is a zarr folder, at the very end; what was begun with another network,
+        image or way is dropped, and with the same ones gone on with.
     progress : callable, optional
         `progress(voxels done, voxels in all)`.
 

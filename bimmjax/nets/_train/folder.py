@@ -29,7 +29,9 @@ def prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tidy(out)
     for path in out.glob(".*.partial"):
-        path.unlink()
+        # Folders are labels that a comparison has begun: `predict` goes on with them.
+        if not path.is_dir():
+            path.unlink()
     with new_file(earlier) as partial:
         partial.write_text(recipe_text(recipe), encoding="utf-8")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bimmjax import open_volume
+from bimmjax import nets, open_volume
 from bimmjax.cli import main
 from bimmjax.nets import predict
 
@@ -81,6 +81,16 @@ def test_bad_input_is_told_in_one_line(words, message, run, run_folder):
     assert (status, said, error.count("\n")) == (2, "", 1)
     assert message in error
     assert [path.name for path in Path().glob("*.zarr")] == []
+
+
+def test_interrupted_it_tells_how_it_goes_on(run, run_folder, monkeypatch):
+    def stopped(*told, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nets, "predict", stopped)
+    status, said, error = run(run_folder, "scan.tif", "--overwrite")
+    assert (status, said) == (130, "")
+    assert error.endswith("interrupted; finished blocks are kept, the same command goes on\n")
 
 
 def test_a_constant_volume_is_refused(run, run_folder):

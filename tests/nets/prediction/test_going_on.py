@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 from bimmjax import InputError, convert, open_volume
 from bimmjax.nets import build, predict
 from bimmjax.nets._predict import predict as module
+from bimmjax.nets._train.folder import prepare
+from bimmjax.nets._train.recipe import recipe_of
+from bimmjax.volumes import _unfinished as unfinished_module
 from bimmjax.volumes._unfinished import Unfinished
 
 HERE = Path(__file__).parent
@@ -33,6 +37,14 @@ def stopping_at(voxels):
     def progress(done, total):
         if done >= voxels:
             raise Stopped
+
+    return progress
+
+
+def told_to(seen: list[int], voxels: int):
+    def progress(done, total):
+        seen.append(done)
+        stopping_at(voxels)(done, total)
 
     return progress
 
@@ -154,12 +166,96 @@ def test_what_is_not_of_our_making_is_not_replaced(net, blobs, tmp_path):
     assert (tmp_path / "mine" / "notes.txt").read_text("utf-8") == "keep"
 
 
-def test_a_lost_disk_leaves_no_half_of_a_block(blobs, tmp_path):
-    grid = open_volume(blobs)
-    store = Unfinished(
-        tmp_path / "a.zarr", grid, {"": np.uint8, "more": np.uint8}, {"by": 1}, shard=(64, 64, 64)
+def test_an_interrupted_overwrite_is_gone_on_with(net, tall, tmp_path):
+    small, out = tall[:70, :12, :12], tmp_path / "labels.zarr"
+    before = predict(net, small[::-1].copy(), out)
+    for marks in ([], [64 * 144]):
+        seen = []
+        with pytest.raises(Stopped):
+            predict(net, small, out, overwrite=True, progress=told_to(seen, 66 * 144))
+        assert seen[0] == sum(marks)
+    assert before.read(*[slice(None)] * 3).shape == (70, 12, 12)  # there until the end
+    found = predict(net, small, out, overwrite=True).read(*[slice(None)] * 3)
+    assert (found == predict(net, small).read(*[slice(None)] * 3)).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.zarr"}
+
+
+def unfinished(folder: Path, grey: np.ndarray, **options) -> Unfinished:
+    images = {"": np.uint8, "more": np.uint8}
+    return Unfinished(
+        folder / "a.zarr", open_volume(grey), images, {"by": 1}, shard=(64, 64, 64), **options
     )
-    box = tuple(slice(0, n) for n in blobs.shape)
+
+
+def all_of(grey: np.ndarray) -> tuple[slice, ...]:
+    return tuple(slice(0, n) for n in grey.shape)
+
+
+def test_what_a_kill_leaves_of_the_old_volume_is_in_nobodys_way(blobs, tmp_path):
+    convert(blobs, tmp_path / "a.zarr")
+    convert(blobs, tmp_path / ".a.zarr.old")
+    store = unfinished(tmp_path, blobs, overwrite=True)
+    store.write(all_of(blobs), {"": blobs // 2, "more": blobs})
+    store.finish({})
+    assert (open_volume(tmp_path / "a.zarr").read(*all_of(blobs)) == blobs // 2).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr"}
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_two_runs_do_not_spoil_what_one_has_finished(overwrite, blobs, tmp_path):
+    stores = [unfinished(tmp_path, blobs, overwrite=overwrite) for _ in range(2)]
+    parts = {"": blobs, "more": blobs}
+    for store in stores:
+        store.write(all_of(blobs), parts)
+    stores[0].finish({})
+    before = files(tmp_path)
+    with pytest.raises(InputError, match="another run has finished or begun anew"):
+        stores[1].write(all_of(blobs), parts)
+    with pytest.raises(InputError, match="another run has finished or begun anew"):
+        stores[1].finish({})
+    assert files(tmp_path) == before
+
+
+def test_what_appeared_meanwhile_is_not_replaced(blobs, tmp_path):
+    store = unfinished(tmp_path, blobs)
+    convert(blobs, tmp_path / "a.zarr")
+    before = files(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match="which exists"):
+        store.finish({})
+    assert files(tmp_path / "a.zarr") == before
+
+
+def test_a_kill_at_the_very_beginning_loses_no_image(blobs, tmp_path, monkeypatch):
+    written = iter([unfinished_module._group, None])
+
+    def group(*told):
+        one = next(written)
+        if one is None:
+            raise Stopped
+        one(*told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished_module, "_group", group)
+        with pytest.raises(Stopped):
+            unfinished(tmp_path, blobs)
+    store = unfinished(tmp_path, blobs)
+    store.write(all_of(blobs), {"": blobs, "more": blobs})
+    out = store.finish({})
+    assert open_volume(out, dataset="more").shape == blobs.shape
+    assert open_volume(out).shape == blobs.shape
+
+
+def test_a_run_of_training_leaves_labels_that_were_begun(run_folder, tmp_path):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    (run / ".test-0.zarr.partial").mkdir()
+    (run / ".log.csv.1.partial").write_text("", encoding="utf-8")
+    prepare(run, recipe_of(run / "recipe.toml"), overwrite=False)
+    assert (run / ".test-0.zarr.partial").is_dir()
+    assert not (run / ".log.csv.1.partial").exists()
+
+
+def test_a_lost_disk_leaves_no_half_of_a_block(blobs, tmp_path):
+    store, box = unfinished(tmp_path, blobs), all_of(blobs)
     assert not store.done(box)
     store.write(box, {"": blobs, "more": blobs})
     assert store.done(box)
