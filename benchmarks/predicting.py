@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -107,12 +108,20 @@ def _scores(trained: Any, volume: np.ndarray, case: _Case, told: str) -> list[li
         scores = []
         for values in (found.argmax(-1).astype(np.uint8), found):
             along = [_score(values, one, axis, images.shape) for axis in one.axes]
-            scores.append(max((s for s in along if np.isfinite(s)), default=0.0))
-        seen = "yes" if max(scores) >= _SEAM else "no"
+            scores.append(max((s for s in along if np.isfinite(s)), default=math.nan))
+        seen = seam_told(scores)
         name = f"{case.network}, {len(ends)}D"
         tile = "×".join(map(str, case.tile))
-        rows.append([name, told, tile, how, f"{off:.1e}", *[f"{s:.1f}" for s in scores], seen])
+        shown = [f"{s:.1f}" if np.isfinite(s) else "-" for s in scores]
+        rows.append([name, told, tile, how, f"{off:.1e}", *shown, seen])
     return rows
+
+
+def seam_told(scores: Sequence[float]) -> str:
+    """Whether a seam shows in any of some scores; NaN where there is nothing to compare."""
+    if any(s >= _SEAM for s in scores):
+        return "yes"
+    return "not known" if all(map(math.isnan, scores)) else "no"
 
 
 def _score(values: np.ndarray, view: View, axis: int, shape: Sequence[int]) -> float:

@@ -233,10 +233,10 @@ class _Run:
         if not left:
             return
         views = self.plan.views
-        nets = [
-            Applied(self._given.net, batch, view.tiling.sizes, self.plan.devices)
-            for view, batch in zip(views, self.plan.batches, strict=True)
-        ]
+        # Compiled once for all views whose tiles are alike.
+        kinds = [(n, view.tiling.sizes) for n, view in zip(self.plan.batches, views, strict=True)]
+        made = {kind: Applied(self._given.net, *kind, self.plan.devices) for kind in set(kinds)}
+        nets = [made[kind] for kind in kinds]
 
         def tick(voxels: float) -> None:
             self._done += voxels
@@ -245,7 +245,8 @@ class _Run:
         began = time.perf_counter()
         reading = made_ahead(lambda n: read_for(self._images, views, left[n]), range(len(left)), 1)
         with closing(reading):
-            for box, raw in zip(left, reading, strict=True):
+            for box in left:
+                raw = next(reading)  # `zip` would keep the one before
                 self._done = finished
                 if self.plan.together:
                     found = np.empty((1 + self.uncertainty, *shape_of(box)), np.uint8)

@@ -67,10 +67,14 @@ def _exact(length: int, size: int, halo: int, multiple: int, part: slice) -> lis
 
 
 def _blended(length: int, size: int, multiple: int, part: slice) -> list[Piece]:
-    """Those that lie in the part, of tiles which overlap by half or more over the whole axis."""
+    """Those that lie in the part, of tiles which overlap by half or more over the whole axis.
+
+    Tiles of a single multiple stand side by side.
+    """
     end = whole(length, multiple)
-    count = 1 - (size - end) // max(size // 2, 1)
-    starts = (np.linspace(0, (end - size) // multiple, count).astype(int) * multiple).tolist()
+    # In multiples, so that rounding to them makes no step longer.
+    last, most = (end - size) // multiple, max(size // (2 * multiple), 1)
+    starts = (np.linspace(0, last, 1 - (-last // most)).astype(int) * multiple).tolist()
     middle = 0.5 * size
     window = np.exp(-0.5 * ((np.arange(size) + 0.5 - middle) / (_WIDTH * size)) ** 2)
     total = np.zeros(end)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from scipy import stats
 
 from bimmjax import InputError, convert, nets, open_volume, predict
 from bimmjax.nets import build
+from bimmjax.nets._predict import predict as module
 from bimmjax.nets._predict.images import open_images
 
 WHOLE = (slice(None),) * 3
@@ -101,6 +104,36 @@ def test_consensus_is_the_mean_over_three_axes(net, blobs, plainly, tmp_path):
     assert not same_but_for_ties(labels, alone)
     doubts = 255 * stats.entropy(expected.astype(float), axis=-1) / np.log(3)
     assert np.abs(read(open_volume(out, dataset="uncertainty")) - doubts).max() < 0.51
+
+
+def test_views_with_tiles_alike_share_what_is_compiled(net, monkeypatch):
+    made = []
+
+    class Counted(module.Applied):
+        def __init__(self, *told):
+            made.append(told[1:])
+            super().__init__(*told)
+
+    monkeypatch.setattr(module, "Applied", Counted)
+    grey = np.random.default_rng(0).random((12, 12, 14))
+    predict(net, grey, consensus=True)
+    assert sorted(told[1] for told in made) == [(12, 12), (12, 14)]
+
+
+def test_what_blocks_look_at_is_let_go_of(net, monkeypatch):
+    refs, alive, read_for = [], [], module.read_for
+
+    def counted(*told):
+        time.sleep(0.1)  # longer than a block takes
+        alive.append(sum(ref() is not None for ref in refs))
+        raw = read_for(*told)
+        refs.append(weakref.ref(raw.channels[0]))
+        return raw
+
+    monkeypatch.setattr(module, "read_for", counted)
+    predict(net, np.random.default_rng(0).random((320, 8, 8)))
+    # Not kept while the next one is waited for; the first one is while the network is compiled.
+    assert min(alive[2:]) == 0
 
 
 def test_consensus_takes_context_along_each_axis(blobs, plainly):
