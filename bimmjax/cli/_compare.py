@@ -21,6 +21,9 @@ EXAMPLE = (
     "--minutes 10 --classical otsu"
 )
 
+# By the first word of a stage what its numbers are of.
+_COUNTED = {"Training": "steps", "Predicting": "voxels"}
+
 
 @with_options_of_train
 def compare(
@@ -146,7 +149,7 @@ def compare(
 
                 def progress(what: str, done: int, total: int) -> None:
                     check()
-                    bars.update(what, done, total, "steps" if what.startswith("Train") else "")
+                    bars.update(what, done, total, _COUNTED.get(what.partition(" ")[0], ""))
 
                 found = nets.compare(
                     given, images, right, out, weight=weights,

@@ -142,15 +142,21 @@ def network_scored(
     places = kept.places(len(boxes))
     before = kept.read(len(boxes))
     if before is None:
-        for number, (specimen, box, place) in enumerate(
-            zip(common.specimens, boxes, places, strict=True)
-        ):
-            progress(number, len(boxes))
+        images = [
+            _ready(one, recipe, box) for one, box in zip(common.specimens, boxes, strict=True)
+        ]
+        total, earlier = sum(one[0].voxels for one in images), 0
+        for several, place in zip(images, places, strict=True):
+
+            def tell(done: int, _: int, earlier: int = earlier) -> None:
+                progress(earlier + done, total)
+
+            # Whatever is there, whole or begun, may be by other weights: nobody asked to keep it.
             predict(
-                folder, _ready(specimen, recipe, box), place, normalise="none",
-                devices=devices, overwrite=place.exists(),
+                folder, several, place, normalise="none", devices=devices, overwrite=True,
+                progress=tell,
             )  # fmt: skip
-        progress(len(boxes), len(boxes))
+            earlier += several[0].voxels
     labels = [
         cropped(open_volume(place), range(one.test.start - box.start, one.test.stop - box.start))
         for place, one, box in zip(places, common.splits, boxes, strict=True)

@@ -127,6 +127,67 @@ def test_resumed_after_a_kill_it_ends_with_the_same_tables(tiny, compared, pair,
     assert told(found) == wanted
 
 
+def test_interrupted_while_it_predicts_it_goes_on_even_with_other_weights(
+    tiny, compared, pair, recipes, tmp_path, monkeypatch
+):
+    from bimmjax.nets._compare import score
+
+    whole, finished = compared
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "compare.json").write_text("{}")
+    shutil.copytree(finished / "flat", out / "flat")
+    (out / "flat" / "test.json").unlink()
+    shutil.rmtree(out / "flat" / "test-0.zarr")
+
+    def dies(done, total):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            score, "predict", lambda *given, **how: nets.predict(*given, **how | {"progress": dies})
+        )
+        with pytest.raises(KeyboardInterrupt):
+            nets.compare({"flat": recipes["flat"]}, *pair, out)
+    begun = out / "flat" / ".test-0.zarr.partial"
+    assert begun.is_dir()
+    shutil.copytree(finished / "flat-noise=0.5", out / "other")
+    (out / "other" / "test.json").unlink()
+    shutil.rmtree(out / "other" / "test-0.zarr")
+    shutil.copytree(begun, out / "other" / begun.name)
+    rivals = {"flat": recipes["flat"], "other": recipes["flat"] | {"noise": 0.5}}
+    found = nets.compare(rivals, *pair, out)
+    wanted = {row.name: row.scores for row in whole.rows}
+    for row, name in zip(found.rows, ("flat", "flat-noise=0.5"), strict=True):
+        np.testing.assert_array_equal(row.scores.confusion, wanted[name].confusion)
+    assert not begun.exists()
+
+
+def test_predicting_tells_voxel_by_voxel_how_far_it_is(
+    tiny, compared, pair, recipes, tmp_path, monkeypatch
+):
+    from bimmjax.nets._compare import score
+
+    def predict(net, image, out, **how):
+        how["progress"](0, image[0].voxels)
+        how["progress"](image[0].voxels // 2, image[0].voxels)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score, "predict", predict)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "compare.json").write_text("{}")
+    shutil.copytree(compared[1] / "flat", out / "flat")
+    (out / "flat" / "test.json").unlink()
+    began = []
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(
+            {"flat": recipes["flat"]}, *pair, out, progress=lambda *told: began.append(told)
+        )
+    total = 6 * 16 * 16
+    assert began[-2:] == [("Predicting flat", 0, total), ("Predicting flat", total // 2, total)]
+
+
 def test_other_data_are_scored_anew(tiny, compared, pair, recipes, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(compared[1] / "flat", out / "flat")
