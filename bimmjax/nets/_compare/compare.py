@@ -19,7 +19,7 @@ from bimmjax.nets._compare.result import Comparison, Example, Row
 from bimmjax.nets._compare.score import SCORE, classical_scored, network_scored
 from bimmjax.nets._compare.tables import csv_of, markdown_of
 from bimmjax.nets._train.checkpoint import checkpoints, new_file, unwritable
-from bimmjax.nets._train.folder import SUMMARY, read_log
+from bimmjax.nets._train.folder import SUMMARY, prepare, read_log
 from bimmjax.nets._train.train import Diverged, train
 from bimmjax.nets.losses import IGNORED
 from bimmjax.volumes import Volume
@@ -80,8 +80,11 @@ def compare(
     ablate : sequence of "NAME=VALUE", or mapping
         Each is a change of one setting of the first recipe or of its network; "settings.noise=0"
         is the network's where both have a setting of that name.
-    devices, overwrite
+    devices
         As for `train`, for each run.
+    overwrite : bool
+        Begin anew: what there is of these runs is removed before the first of them. Interrupted,
+        the same call without it goes on.
     progress : callable, optional
         `progress(what, done, total)`.
 
@@ -130,13 +133,13 @@ def compare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         run.write(finished=False)
+        if overwrite:
+            _emptied(folder, made, methods)
         for number, method in enumerate(methods):
             tell("Classical", number, len(methods))
-            if overwrite:
-                (folder / method / SCORE).unlink(missing_ok=True)
             run.classical(method, classes, made[0].recipe.seed)
         for entry in made:
-            run.network(entry, (images, labels, weight), overwrite, tell)
+            run.network(entry, (images, labels, weight), tell)
             run.write(finished=False)
         found = run.write(finished=True)
     except OSError as error:
@@ -178,12 +181,10 @@ class _Run:
         )
         self._look(method, found.labels)
 
-    def network(self, entry: Entry, data: Any, overwrite: bool, tell: Progress) -> None:
+    def network(self, entry: Entry, data: Any, tell: Progress) -> None:
         """Train, or go on with what is there, and score."""
         folder, common = self._out / entry.name, self._common
         images, labels, weight = data
-        if overwrite:
-            (folder / SCORE).unlink(missing_ok=True)
         row = Row(
             entry.name,
             entry.role,
@@ -195,7 +196,6 @@ class _Run:
         try:
             train(
                 entry.recipe, images, labels, folder, weight=weight, devices=self._devices,
-                overwrite=overwrite,
                 progress=lambda done, total: tell(f"Training {entry.name}", done, total),
             )  # fmt: skip
         except Diverged as error:
@@ -300,6 +300,14 @@ def _check_out(out: Path) -> None:
         raise InputError(f"out: got {out}, which is a file; wants a folder to make")
     if out.is_dir() and not (out / JSON).is_file() and any(out.iterdir()):
         raise InputError(f"out: got {out}, which is no comparison; wants a new folder")
+
+
+def _emptied(out: Path, made: Sequence[Entry], methods: Sequence[str]) -> None:
+    """Leave nothing of earlier runs: whoever goes on cannot tell what is old from what is done."""
+    for entry in made:
+        prepare(out / entry.name, entry.recipe, overwrite=True)
+    for name in (*(entry.name for entry in made), *methods):
+        (out / name / SCORE).unlink(missing_ok=True)
 
 
 def _machine(devices: int | None) -> dict[str, Any]:

@@ -315,6 +315,39 @@ def test_a_run_of_another_recipe_in_the_way_is_refused_at_once(
         nets.compare(changed, *pair, compared[1])
 
 
+def test_an_interrupted_overwrite_goes_on_without_it(
+    tiny, compared, pair, recipes, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    shutil.copytree(compared[1], out)
+    changed = {name: recipes[name] | {"batch": 4} for name in ("flat", "stack")}
+    run, seen = loop.train, []
+
+    def dies(*given, **how):
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        seen.append(given[3].name)
+        return run(*given, **how)
+
+    monkeypatch.setattr(loop, "train", dies)
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(changed, *pair, out, classical=["otsu"], overwrite=True)
+    # Nothing of the earlier recipe is in the way, and what is finished stays.
+    before = (out / "flat" / "log.csv").stat().st_mtime_ns
+
+    def goes_on(recipe, images, labels, folder, **how):
+        assert not how.get("overwrite")
+        if folder.name == "stack":
+            raise KeyboardInterrupt
+        return run(recipe, images, labels, folder, **how)
+
+    monkeypatch.setattr(loop, "train", goes_on)
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(changed, *pair, out, classical=["otsu"])
+    assert (out / "flat" / "log.csv").stat().st_mtime_ns == before
+    assert not (out / "stack" / "checkpoints").exists()
+
+
 def test_recipe_files_lend_their_paths_and_names(tiny, pair, settings, tmp_path, monkeypatch):
     for name, array in zip(("grey", "labels"), pair, strict=True):
         np.save(tmp_path / f"{name}.npy", array)
