@@ -13,7 +13,7 @@ from flax import nnx
 
 from bimmjax._core.checks import InputError
 from bimmjax.nets._compare.entry import CURVE, Entry
-from bimmjax.nets._data.census import census
+from bimmjax.nets._data.census import Census, census
 from bimmjax.nets._data.sampler import annotated, spread
 from bimmjax.nets._data.specimen import KEPT, Specimen, normalised
 from bimmjax.nets._data.split import Split, split
@@ -79,31 +79,44 @@ def prepared(
     labelled = [one.labelled(blocks.test) for one, blocks in zip(counts, splits, strict=True)]
     if not any(held.size for held in labelled):
         raise InputError("labels: got none within the test block, wants some to compare with")
-    slices = [
-        annotated(one, blocks.train, first.every)
-        for one, blocks in zip(counts, splits, strict=True)
-    ]
+    slices = _annotated(counts, splits, first)
     every = sum(held.size for held in slices)
     completed = []
     for entry in entries:
         if entry.role == CURVE and entry.recipe.slices == (first.slices or every):
             continue  # the last point of the curve is the rival itself
-        if entry.recipe.slices:
-            spread(slices, entry.recipe.slices)
+        own = _learned_from(_annotated(counts, splits, entry.recipe), entry.recipe)
         recipe = replace(
             entry.recipe, images=told.images, labels=told.labels, weight=told.weight,
             channels=told.channels,
         )  # fmt: skip
-        completed.append(entry._replace(recipe=_checked(entry, recipe, specimens, devices)))
+        completed.append(
+            entry._replace(
+                recipe=_checked(entry, recipe, specimens, devices),
+                slices=sum(held.size for held in own),
+            )
+        )
         check_folder(out / entry.name, completed[-1].recipe, overwrite)
-    if first.slices:
-        slices = spread(slices, first.slices)
+    slices = _learned_from(slices, first)
     training = sum(one.counts[held].sum(0) for one, held in zip(counts, slices, strict=True))
     if not np.any(training):
         raise InputError("labels: got none within the training block, wants some")
     identity = [_fingerprint(one, blocks) for one, blocks in zip(ready, splits, strict=True)]
     identity += [[one.counts.sum(0).tolist() for one in counts], [s.tolist() for s in slices]]
     return completed, Common(ready, splits, slices, np.asarray(training, np.int64), identity)
+
+
+def _annotated(
+    counts: Sequence[Census], splits: Sequence[Split], recipe: Recipe
+) -> list[np.ndarray]:
+    return [
+        annotated(one, blocks.train, recipe.every)
+        for one, blocks in zip(counts, splits, strict=True)
+    ]
+
+
+def _learned_from(slices: list[np.ndarray], recipe: Recipe) -> list[np.ndarray]:
+    return spread(slices, recipe.slices) if recipe.slices else slices
 
 
 def cropped(volume: Volume, block: range) -> Volume:

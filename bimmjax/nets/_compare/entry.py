@@ -34,6 +34,8 @@ class Entry(NamedTuple):
     """The entry that it is a variation of."""
     change: str = ""
     """The setting that differs from it, in words."""
+    slices: int = 0
+    """Annotated ones that it learns from; known once the data are."""
 
 
 def entries(

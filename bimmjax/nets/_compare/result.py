@@ -28,7 +28,7 @@ class Row(NamedTuple):
     minutes: float | None = None
     """Spent on training."""
     seconds_per_epoch: float | None = None
-    """Median, so without compiling."""
+    """Median of all but the first, which compiles; None where there is only that one."""
     seconds_per_image: float | None = None
     """Of predicting a slice; median, without compiling."""
     training_slices: int | None = None

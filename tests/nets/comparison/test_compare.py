@@ -66,6 +66,30 @@ def test_all_learn_from_the_same_blocks_and_variations_differ_in_one_setting(com
     assert by_name["flat"].parameters == summaries["flat"]["parameters"]
 
 
+def test_the_epoch_that_compiles_counts_in_no_time_per_epoch(compared):
+    for row in compared[0].rows:
+        if row.recipe is not None:
+            assert row.seconds_per_epoch == row.history[1]["seconds"]
+
+
+def test_a_variation_tells_the_slices_that_it_learns_from(
+    tiny, pair, settings, tmp_path, monkeypatch
+):
+    def diverges(*_, **__):
+        raise loop.Diverged("loss: got nan")
+
+    monkeypatch.setattr(loop, "train", diverges)
+    found = nets.compare(
+        settings, *pair, tmp_path / "out", slices=[4], ablate=["every=4", "slices=5"]
+    )
+    assert [row.training_slices for row in found.rows] == [16, 4, 4, 5]
+    few = settings | {"slices": 3}
+    found = nets.compare(few, *pair, tmp_path / "few", ablate=["slices=0"])
+    assert [row.training_slices for row in found.rows] == [3, 16]
+    with pytest.raises(InputError, match="slices: got 3, more than the 2"):
+        nets.compare(few, *pair, tmp_path / "more", ablate=["every=8"])
+
+
 def test_what_is_written_says_what_is_returned(compared):
     found, out = compared
     whole = json.loads((out / "compare.json").read_text("utf-8"))
@@ -218,6 +242,7 @@ def test_several_specimens_and_channels_add_up(tiny, pair, settings, tmp_path):
         2 * int((labels[BLOCK] == k).sum()) for k in range(3)
     ]
     assert found.rows[0].recipe.channels == 2
+    assert found.rows[0].seconds_per_epoch is None  # the only epoch compiles
 
 
 def test_a_rival_that_diverges_is_told_and_the_others_go_on(tiny, pair, settings, tmp_path):
