@@ -242,14 +242,13 @@ def _tell(found: Comparison, out: Path) -> None:
         table.add_column(escape(shown), justify="right" if number else "left", no_wrap=number > 0,
                          overflow="fold")  # fmt: skip
     for row in found.rows:
-        scores = row.scores
-        ious = [] if scores is None else [*scores.iou.tolist(), scores.macro("iou")]
+        ious = [] if row.scores is None else [*row.by_class("iou"), row.mean("iou")]
         times = (row.seconds_per_epoch, row.seconds_per_image)
         table.add_row(
             escape(row.name),
             "" if row.parameters is None else f"{row.parameters:,}",
             *("" if one is None else f"{one:.2g}" for one in times),
-            *(f"{100.0 * one:.2f}" for one in ious),
+            *("–" if one is None else f"{100.0 * one:.2f}" for one in ious),
         )
     console.print(table)
     for row in found.rows:

@@ -88,9 +88,7 @@ def predictions(found: Comparison) -> Figure:
         upper, lower = grid[2 * band, column + 1], grid[2 * band + 1, column + 1]
         labels = labels[::thin, ::thin]
         labels_of(upper, labels)
-        scores = rows[name].scores
-        assert scores is not None
-        title(upper, f"{name}, IoU {100.0 * scores.macro('iou'):.1f} %")
+        title(upper, f"{name}, IoU {100.0 * _mean(rows[name]):.1f} %")
         known = truth < classes
         wrong = known & (labels != truth)
         # Faded, so that nothing competes with the errors.
@@ -214,14 +212,16 @@ def annotation(found: Comparison) -> Figure:
         rows.sort(key=lambda row: row.training_slices or 0)
         where = [row.training_slices for row in rows]
         for k, label in enumerate(found.names):
-            values = [_scores(row).iou[k] for row in rows]
+            values = [row.by_class("iou")[k] for row in rows]
+            if None in values:
+                continue  # no such class in the truth
             axes.plot(where, values, "o-", color=phase_colour(k), linewidth=1.2, markersize=3.5,
                       label=_short(label))  # fmt: skip
-        means = [_scores(row).macro("iou") for row in rows]
+        means = [_mean(row) for row in rows]
         axes.plot(where, means, "o-", color=INK, linewidth=2.2, markersize=4.5, label="mean")
         if others:
-            best = max(others, key=lambda row: _scores(row).macro("iou"))
-            axes.axhline(_scores(best).macro("iou"), color=QUIET, linewidth=1.0, linestyle="--",
+            best = max(others, key=_mean)
+            axes.axhline(_mean(best), color=QUIET, linewidth=1.0, linestyle="--",
                          label=f"mean, {best.name}")  # fmt: skip
         axes.set_xscale("log")
         axes.set_xticks(where, [f"{n:,}" for n in where])
@@ -236,9 +236,11 @@ def annotation(found: Comparison) -> Figure:
     return made
 
 
-def _scores(row: Row) -> Any:
-    assert row.scores is not None
-    return row.scores
+def _mean(row: Row) -> float:
+    """IoU of a row with scores."""
+    found = row.mean("iou")
+    assert found is not None
+    return found
 
 
 def _share(value: float) -> str:

@@ -39,6 +39,23 @@ class Row(NamedTuple):
     error: str = ""
     """Why there are no scores."""
 
+    def by_class(self, score: str) -> list[float | None]:
+        """A score of each class, None for those that the truth has no voxel of."""
+        found = self.scores
+        if found is None:
+            return []
+        each = getattr(found, score).tolist()
+        return [one if voxels else None for one, voxels in zip(each, found.support, strict=True)]
+
+    def mean(self, score: str) -> float | None:
+        """Over the classes in the truth, which all rows share.
+
+        `Scores.macro` takes in any class that a rival has labelled by mistake: means over other
+        classes from rival to rival.
+        """
+        known = [one for one in self.by_class(score) if one is not None]
+        return float(np.mean(known)) if known else None
+
     def to_dict(self) -> dict[str, Any]:
         """For compare.json."""
         told = {name: value for name, value in self._asdict().items() if name not in _APART}
@@ -47,8 +64,15 @@ class Row(NamedTuple):
             **told,
             "network": None if recipe is None else recipe.network,
             "settings": None if recipe is None else dict(recipe.settings),
-            "scores": None if self.scores is None else self.scores.to_dict(),
+            "scores": self._scores(),
         }
+
+    def _scores(self) -> dict[str, Any] | None:
+        if self.scores is None:
+            return None
+        told = self.scores.to_dict()
+        macro = {name: self.mean(name) for name in told["macro"]}
+        return told | {"mean_dice": macro["f1"], "mean_iou": macro["iou"], "macro": macro}
 
 
 _APART = ("recipe", "scores", "history")

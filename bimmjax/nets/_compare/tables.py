@@ -73,7 +73,7 @@ def markdown_of(found: Comparison) -> str:
         "",
         f"Scores on the test block ({test['slices']} slices, {test['voxels']:,} labelled voxels), "
         "each network with the parameters of its best epoch by the validation loss. Budget of "
-        f"each: {minutes}. Device: {budget['device']}.",
+        f"each: {minutes}. Device: {budget['device']}. Means are over the classes in the truth.",
     ]
     for table in found.tables.values():
         lines += ["", table.markdown()]
@@ -86,6 +86,8 @@ def markdown_of(found: Comparison) -> str:
 def csv_of(found: Comparison) -> str:
     """The content of compare.csv: one row for each that was scored, shares between 0 and 1."""
     by_class = ("iou", "precision", "recall", "f1")
+    last = _last(found)
+    mgp = "mgp" if last is None else f"mgp_{found.names[last]}"
     told = []
     for row in found.rows:
         line: dict[str, Any] = {
@@ -95,15 +97,13 @@ def csv_of(found: Comparison) -> str:
             "seconds_per_image": row.seconds_per_image, "training_slices": row.training_slices,
         }  # fmt: skip
         scores = row.scores
-        line["mean_iou"] = None if scores is None else scores.macro("iou")
-        line["mean_dice"] = None if scores is None else scores.macro("f1")
+        line["mean_iou"], line["mean_dice"] = row.mean("iou"), row.mean("f1")
         line["accuracy"] = None if scores is None else scores.accuracy
         line["mp"] = None if scores is None else scores.misplaced
-        line["mgp"] = None if scores is None else scores.misplaced_of(scores.last)
+        line[mgp] = None if scores is None else scores.misplaced_of(scores.last)
         for name in by_class:
-            for k, label in enumerate(found.names):
-                value = None if scores is None else float(getattr(scores, name)[k])
-                line[f"{name}_{label}"] = value
+            values = row.by_class(name) or [None] * len(found.names)
+            line |= {f"{name}_{k}": one for k, one in zip(found.names, values, strict=True)}
         told.append(line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(told[0]), lineterminator="\n")
@@ -114,10 +114,11 @@ def csv_of(found: Comparison) -> str:
 
 def _rivals(found: Comparison, rows: Sequence[Row]) -> Table:
     """As the TXM paper's Table II."""
+    last = _last(found)
     columns = (
         "network", "parameters", "batch", "loss", "epochs", "s / epoch", "training (min)",
         "s / image", *(f"IoU {name} (%)" for name in found.names), "mean IoU (%)",
-        "mean Dice (%)", "MP (%)", "MGP (%)",
+        "mean Dice (%)", "MP (%)", "MGP (%)" if last is None else f"MGP {found.names[last]} (%)",
     )  # fmt: skip
     cells = [
         (
@@ -136,23 +137,25 @@ def _how(row: Row) -> tuple[Any, Any]:
 
 
 def _ious(found: Comparison, row: Row) -> tuple[float | None, ...]:
-    if row.scores is None:
-        return (None,) * (len(found.names) + 1)
-    there = row.scores.present
-    each = (100.0 * row.scores.iou).tolist()
-    return (
-        *(one if known else None for one, known in zip(each, there, strict=True)),
-        100.0 * row.scores.macro("iou"),
-    )
+    """Of each class, and their mean."""
+    values = row.by_class("iou") or [None] * len(found.names)
+    return tuple(map(_percent, [*values, row.mean("iou")]))
 
 
 def _rest(row: Row) -> tuple[float | None, ...]:
     scores = row.scores
     if scores is None:
         return (None,) * 3
-    return (
-        100.0 * scores.macro("f1"), scores.misplaced, scores.misplaced_of(scores.last)
-    )  # fmt: skip
+    return _percent(row.mean("f1")), scores.misplaced, scores.misplaced_of(scores.last)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
+
+
+def _last(found: Comparison) -> int | None:
+    """The last class in the truth, which MGP is of; the truth is the same for all that scored."""
+    return next((row.scores.last for row in found.rows if row.scores is not None), None)
 
 
 def _report(found: Comparison, rows: Sequence[Row]) -> Table:
@@ -167,10 +170,11 @@ def _report(found: Comparison, rows: Sequence[Row]) -> Table:
         scores = row.scores
         if scores is None:
             continue
+        by_class = [row.by_class(name) for name in names]
         for k, label in enumerate(found.names):
-            shares = [100.0 * float(getattr(scores, name)[k]) for name in names]
+            shares = (_percent(one[k]) for one in by_class)
             cells.append((row.name, label, *shares, int(scores.support[k])))
-        cells.append((row.name, "macro", *(100.0 * scores.macro(name) for name in names), None))
+        cells.append((row.name, "macro", *(_percent(row.mean(name)) for name in names), None))
         cells.append((row.name, "micro", *[100.0 * scores.accuracy] * 4, None, None))
     return Table("Classes", columns, cells)
 

@@ -100,7 +100,7 @@ def test_what_is_written_says_what_is_returned(compared):
     assert [line["name"] for line in lines] == [row.name for row in found.rows]
     for line, row in zip(lines, found.rows, strict=True):
         assert float(line["iou_fibre"]) == row.scores.iou[1]
-        assert float(line["mean_iou"]) == row.scores.macro("iou")
+        assert float(line["mean_iou"]) == row.mean("iou")
     text = (out / "compare.md").read_text("utf-8")
     assert all(table.markdown() in text for table in found.tables.values())
     assert set(found.tables) == {"rivals", "report", "learning curve", "ablation", "confusion"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,7 +46,7 @@ def test_the_table_of_rivals_has_the_figures():
     assert line["IoU pore (%)"] == pytest.approx(100 * 5 / 20)
     assert line["mean IoU (%)"] == pytest.approx(50 * (90 / 105 + 5 / 20))
     assert line["MP (%)"] == pytest.approx(100 * 15 / 110)
-    assert line["MGP (%)"] == pytest.approx(50.0)
+    assert line["MGP pore (%)"] == pytest.approx(50.0)
     text = table.markdown()
     assert "| unet | 1,234 |" in text
     assert "| 85.71 | 25.00 | 55.36 |" in text
@@ -79,6 +82,47 @@ def test_a_class_that_is_nowhere_has_no_score():
     assert line["IoU pore (%)"] is None
     assert line["mean IoU (%)"] == 100.0
     assert comparison(absent).tables["confusion"].rows[1][2:] == (None, None, 0)
+
+
+def test_means_are_over_the_same_classes_for_all():
+    """A class that only one rival knows of: it has lost those voxels, and no class more."""
+    truth = {"right": [[8, 0], [0, 0]], "wrong": [[4, 4], [0, 0]]}
+    found = comparison(
+        *(Row(name, "rival", scores=scores(np.array(matrix))) for name, matrix in truth.items())
+    )
+    rows = found.tables["rivals"]
+    lines = [dict(zip(rows.columns, one, strict=True)) for one in rows.rows]
+    assert [line["mean IoU (%)"] for line in lines] == [100.0, 50.0]
+    assert [line["IoU pore (%)"] for line in lines] == [None, None]
+    assert [line["mean Dice (%)"] for line in lines] == [100.0, pytest.approx(200 / 3)]
+    told = [row.to_dict()["scores"] for row in found.rows]
+    assert [one["mean_iou"] for one in told] == [1.0, 0.5]
+    assert [one["macro"]["recall"] for one in told] == [1.0, 0.5]
+    macro = [one for one in found.tables["report"].rows if one[1] == "macro"]
+    assert [one[-2] for one in macro] == [100.0, 50.0]
+    text = list(csv.DictReader(io.StringIO(csv_of(found))))
+    assert [one["mean_iou"] for one in text] == ["1.0", "0.5"]
+    assert [one["iou_pore"] for one in text] == ["", ""]
+    curve = comparison(
+        row("unet", training_slices=9), *(
+            one._replace(role="learning curve", of="unet", training_slices=n + 1)
+            for n, one in enumerate(found.rows)
+        )
+    )  # fmt: skip
+    drawn = plot.annotation(curve._replace(rows=curve.rows[1:])).axes[0]
+    assert [line.get_label() for line in drawn.lines] == ["matrix", "mean"]
+
+
+def test_the_class_of_mgp_is_named():
+    one = scores(np.diag([5, 5, 0]) + np.array([[0, 0, 0], [1, 0, 2], [0, 0, 0]]))
+    names = ("matrix", "fibre", "pore")
+    found = comparison(Row("unet", "rival", scores=one))._replace(names=names)
+    table = found.tables["rivals"]
+    line = dict(zip(table.columns, table.rows[0], strict=True))
+    assert line["MGP fibre (%)"] == pytest.approx(100 * 3 / 8)
+    assert "mgp_fibre" in csv_of(found)
+    failed = comparison(Row("unet", "rival", error="loss: got nan"))
+    assert failed.tables["rivals"].columns[-1] == "MGP (%)"
 
 
 def test_columns_that_break_tables_do_not():
