@@ -31,8 +31,8 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)))
 def predictions(found: Comparison) -> Figure:
     """A slice of the test block: grey values and truth, each rival's labels and its errors.
 
-    Errors are marked on the faded grey values; voxels without a label stay white in the truth and
-    count nowhere.
+    Errors are marked on the faded grey values, where scores are counted: not where there is no
+    label, which stays white in the truth, no number, or no weight.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ def predictions(found: Comparison) -> Figure:
     labels_of(grid[1, 0], truth)
     title(grid[1, 0], "truth")
     rows = {row.name: row for row in found.rows}
+    known = example.counts[::thin, ::thin]
     for number, (name, labels) in enumerate(example.labels.items()):
         band, column = divmod(number, columns - 1)
         upper, lower = grid[2 * band, column + 1], grid[2 * band + 1, column + 1]
         labels = labels[::thin, ::thin]
         labels_of(upper, labels)
         title(upper, f"{name}, IoU {100.0 * _mean(rows[name]):.1f} %")
-        known = truth < classes
         wrong = known & (labels != truth)
         # Faded, so that nothing competes with the errors.
         show(lower, raw, **(grey | {"alpha": 0.35}))

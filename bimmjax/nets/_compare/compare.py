@@ -16,12 +16,11 @@ from bimmjax.nets._compare.classical import check_classical
 from bimmjax.nets._compare.common import Common, prepared
 from bimmjax.nets._compare.entry import ABLATION, CURVE, RIVAL, Entry, entries
 from bimmjax.nets._compare.result import Comparison, Example, Row
-from bimmjax.nets._compare.score import SCORE, classical_scored, network_scored
+from bimmjax.nets._compare.score import SCORE, classical_scored, counting, network_scored
 from bimmjax.nets._compare.tables import csv_of, markdown_of
 from bimmjax.nets._train.checkpoint import checkpoints, new_file, unwritable
 from bimmjax.nets._train.folder import SUMMARY, prepare, read_log
 from bimmjax.nets._train.train import Diverged, train
-from bimmjax.nets.losses import IGNORED
 from bimmjax.volumes import Volume
 
 JSON, CSV, MARKDOWN = "compare.json", "compare.csv", "compare.md"
@@ -261,18 +260,18 @@ class _Run:
         one = self._common.specimens[number]
         seen = {row.name: self._seen[row.name] for row in rows if row.name in self._seen}
         return Example(
-            _slice(one.images[0], z), _slice(one.labels, z), seen, z, one.images[0].spacing[1:],
-            one.images[0].unit,
+            _slice(one.images[0], z), _slice(one.labels, z), _slice(counting(one), z) > 0, seen, z,
+            one.images[0].spacing[1:], one.images[0].unit,
         )  # fmt: skip
 
 
 def _telling_slice(common: Common) -> tuple[int, int]:
-    """Specimen and z of a labelled test slice: of those with most classes the middle one."""
+    """Specimen and z of a test slice: of those with most classes that count the middle one."""
     found = []
     for number, (specimen, blocks) in enumerate(zip(common.specimens, common.splits, strict=True)):
         for z in blocks.test:
-            truth = _slice(specimen.labels, z)
-            found.append((np.unique(truth[truth != IGNORED]).size, number, z))
+            truth, counts = _slice(specimen.labels, z), _slice(counting(specimen), z) > 0
+            found.append((np.unique(truth[counts]).size, number, z))
     most = max(classes for classes, _, _ in found)
     best = [(number, z) for classes, number, z in found if classes == most]
     return best[len(best) // 2]

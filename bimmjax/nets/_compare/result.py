@@ -83,6 +83,8 @@ class Example(NamedTuple):
 
     raw: np.ndarray
     truth: np.ndarray
+    counts: np.ndarray
+    """bool: voxels that scores are over."""
     labels: dict[str, np.ndarray]
     """By the name of the rival."""
     place: int

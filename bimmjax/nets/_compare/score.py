@@ -52,7 +52,7 @@ def scored(labels: Sequence[Volume], common: Common, classes: int) -> Scores:
     matrix = np.zeros((classes, classes), np.int64)
     for told, specimen, blocks in zip(labels, common.specimens, common.splits, strict=True):
         truth = cropped(specimen.labels, blocks.test)
-        counts = cropped(_counting(specimen), blocks.test)
+        counts = cropped(counting(specimen), blocks.test)
         if _any(counts):
             matrix += confusion_matrix(truth, told, classes, mask=counts, ignore=IGNORED)
     return scores(matrix)
@@ -224,7 +224,7 @@ def _seconds(net: Any, channels: int, shape: Sequence[int]) -> float:
     return float(np.median(seconds[1:])) * math.prod(shape[-2:]) / math.prod(sizes)
 
 
-def _counting(specimen: Specimen) -> Volume:
+def counting(specimen: Specimen) -> Volume:
     """1 where a voxel has a label, a number in each channel, and a weight; else 0."""
     readers: list[Reader] = [one.reader for one in specimen.images if one.dtype.kind == "f"]
     weight = specimen.weight

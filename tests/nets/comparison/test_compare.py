@@ -219,10 +219,17 @@ def test_other_data_are_scored_anew(tiny, compared, pair, recipes, tmp_path):
     grey, labels = pair
     weight = np.ones(labels.shape, np.float32)
     weight[BLOCK, 8:] = 0.0
+    weight[BLOCK.start : BLOCK.start + 4] = 0.0
     one = {"flat": recipes["flat"]}
     found = nets.compare(one, grey, labels, out, weight=weight)
-    here = read(nets.predict(out / "flat", grey))[BLOCK, :8]
-    wanted = evaluate(here, labels[BLOCK, :8], classes=3, ignore=255)
+    last = slice(BLOCK.start + 4, BLOCK.stop)
+    here = read(nets.predict(out / "flat", grey))[last, :8]
+    wanted = evaluate(here, labels[last, :8], classes=3, ignore=255)
+    # The slice that pictures show is one of those that count, and tells which voxels do.
+    assert found.example is not None
+    assert found.example.place in range(last.start, last.stop)
+    z = found.example.place
+    np.testing.assert_array_equal(found.example.counts, (labels[z] != 255) & (weight[z] > 0))
     assert found.rows[0].scores is not None
     np.testing.assert_array_equal(found.rows[0].scores.confusion, wanted.confusion)
     with pytest.raises(InputError, match="got other volumes than"):

@@ -179,14 +179,17 @@ def test_the_picture_of_predictions_marks_what_is_wrong():
     labels = truth.copy()
     labels[:2] = 1 - labels[:2]
     truth[19] = 255
-    example = Example(rng.random((20, 30)), truth, {"unet": labels, "otsu": truth}, 7, (1.0, 1.0),
-                      "voxel")  # fmt: skip
+    counts = truth != 255
+    counts[1] = False  # without a weight, say
+    example = Example(
+        rng.random((20, 30)), truth, counts, {"unet": labels, "otsu": truth}, 7, (1.0, 1.0), "voxel"
+    )
     made = plot.predictions(comparison(row("unet"), row("otsu", "classical"), example=example))
     titles = [axes.get_title(loc="left") for axes in made.axes]
     assert titles[:3] == ["raw, z = 7", "unet, IoU 55.4 %", "otsu, IoU 55.4 %"]
-    assert titles[3:] == ["truth", f"wrong here: {100 * 2 / 19:.2f} %", "wrong here: 0.00 %"]
+    assert titles[3:] == ["truth", f"wrong here: {100 * 1 / 18:.2f} %", "wrong here: 0.00 %"]
     marked = made.axes[4].images[1].get_array()
-    np.testing.assert_array_equal(~np.ma.getmaskarray(marked)[:, 0], np.arange(20) < 2)
+    np.testing.assert_array_equal(~np.ma.getmaskarray(marked)[:, 0], np.arange(20) < 1)
     assert made.axes[3].images[0].get_array()[19].tolist() == [2] * 30
     with pytest.raises(InputError, match="found: got no labels"):
         plot.predictions(comparison(row("unet")))
