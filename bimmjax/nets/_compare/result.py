@@ -30,7 +30,7 @@ class Row(NamedTuple):
     seconds_per_epoch: float | None = None
     """Median of all but the first, which compiles; None where there is only that one."""
     seconds_per_image: float | None = None
-    """Of predicting a slice; median, without compiling."""
+    """Of labelling a slice that is in memory; median, without compiling."""
     training_slices: int | None = None
     scores: Scores | None = None
     """On the test block."""

@@ -1,4 +1,4 @@
-"""A trained network on the test block: all of its slices, and how long one takes."""
+"""Rivals on the test blocks: all of their slices, and how long one takes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from flax import nnx
 from bimmjax.descriptors import Scores, confusion_matrix, scores
 from bimmjax.nets._compare.classical import classical_labels
 from bimmjax.nets._compare.common import Common, cropped
+from bimmjax.nets._compare.timing import Memory, seconds_of
 from bimmjax.nets._data.normalise import normalisation
 from bimmjax.nets._data.specimen import Specimen
 from bimmjax.nets._predict.predict import predict
@@ -58,15 +59,19 @@ def scored(labels: Sequence[Volume], common: Common, classes: int) -> Scores:
     return scores(matrix)
 
 
-def worked_out(labels: Volume, block: range) -> tuple[Volume, float]:
-    """Labels of a block, in memory, and the median of the seconds that a slice takes."""
-    part, seconds = cropped(labels, block), []
-    found = np.empty(part.shape, np.uint8)
-    for z in range(len(block)):
-        began = time.perf_counter()
-        found[z] = part.read(slice(z, z + 1), slice(None), slice(None))[0]
-        seconds.append(time.perf_counter() - began)
-    return open_volume(found), float(np.median(seconds))
+def by_slabs(volume: Volume) -> Volume:
+    """The same; however much is read at once, few slices of it are worked out at a time."""
+    thick = max(_SLAB // (volume.shape[1] * volume.shape[2]), 1)
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        shape = tuple(part.stop - part.start for part in (z, y, x))
+        found = np.empty(shape, volume.dtype)
+        for low in range(z.start, z.stop, thick):
+            high = min(low + thick, z.stop)
+            found[low - z.start : high - z.start] = volume.reader(slice(low, high), y, x)
+        return found
+
+    return replace(volume, reader=read)
 
 
 class Kept(NamedTuple):
@@ -105,13 +110,17 @@ def classical_scored(method: str, folder: Path, common: Common, classes: int, se
         labels = [open_volume(place) for place in places]
         return Scored(scores(np.array(before["confusion"])), labels, **_times(before))
     folder.mkdir(parents=True, exist_ok=True)
+    memory = Memory()
+    remembered = [
+        replace(one, images=(memory.over(one.images[0]), *one.images[1:]))
+        for one in common.specimens
+    ]
     began = time.perf_counter()
-    found = classical_labels(method, common, classes, seed)
+    found = classical_labels(method, common._replace(specimens=remembered), classes, seed)
     minutes, seconds = (time.perf_counter() - began) / 60.0, []
     for one, blocks, place in zip(found, common.splits, places, strict=True):
-        labels, each = worked_out(one, blocks.test)
-        seconds.append(each)
-        convert(labels, place, overwrite=place.exists())
+        convert(by_slabs(cropped(one, blocks.test)), place, overwrite=place.exists())
+        seconds += seconds_of(one, blocks.test, memory)
     labels = [open_volume(place) for place in places]
     told = scored(labels, common, classes)
     times = {"seconds_per_image": float(np.median(seconds)), "minutes": minutes}

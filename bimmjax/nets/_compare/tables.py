@@ -73,7 +73,8 @@ def markdown_of(found: Comparison) -> str:
         "",
         f"Scores on the test block ({test['slices']} slices, {test['voxels']:,} labelled voxels), "
         "each network with the parameters of its best epoch by the validation loss. Budget of "
-        f"each: {minutes}. Device: {budget['device']}. Means are over the classes in the truth.",
+        f"each: {minutes}. Device: {budget['device']}. Means are over the classes in the truth. "
+        "s / image: from values in memory to labels; s / epoch: without the first, which compiles.",
     ]
     for table in found.tables.values():
         lines += ["", table.markdown()]
