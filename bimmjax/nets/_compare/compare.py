@@ -101,9 +101,8 @@ def compare(
     A run that diverges is told as such in the tables; the others go on. Time per image is that of
     the network for one slice on one device, from normalised grey values to labels, the median of
     five; of rivals without training, the median of up to five slices of each test block, from grey
-    values. What does not count is reading, normalising, writing and compiling. Compiling does not
-    count in the time per epoch, either: the median of all but the first, with validating. It does
-    count in the minutes of the budget.
+    values. Neither has reading, writing or compiling in it. Nor has the time per epoch compiling:
+    it is the median of all but the first, with validating. The minutes of the budget have.
 
     Source: TXM paper, Table II and Fig. 6; Modular U-Net paper, Figs. 5 and 6, Tables D.4 and D.5.
 
