@@ -65,7 +65,7 @@ class Unfinished:
         self._target, self._overwrite = Path(out), overwrite
         check_target(self._target, overwrite)
         self.path = _partial(self._target)
-        self._shard, self._shape = _fitted(shard, grid.shape), grid.shape
+        self._shard, self._shape = fitted(shard, grid.shape), grid.shape
         # Files of another shape cannot be gone on with.
         self._identity = plain(identity) | {_SHARD: list(self._shard)}
         before = _told(self.path)
@@ -177,13 +177,13 @@ def told_of(folder: Path) -> dict[str, Any] | None:
     return found and {name: value for name, value in found.items() if name != _SHARD}
 
 
-def begun(out: Path) -> dict[str, Any] | None:
-    """The identity, and the `shard`, that an unfinished folder was begun with."""
+def begun_with(out: Path) -> dict[str, Any] | None:
+    """The identity, and the `shard`, that what is to become `out` was begun with."""
     return _told(_partial(out))
 
 
 def _partial(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial")
+    return target.parent / f".{target.name}.partial"
 
 
 def _told(folder: Path) -> dict[str, Any] | None:
@@ -212,8 +212,8 @@ def plain(told: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(told))
 
 
-def _fitted(shard: Sequence[int], shape: Shape) -> Shape:
-    # As `create` cuts them.
+def fitted(shard: Sequence[int], shape: Shape) -> Shape:
+    """A shard as `create` cuts it to the volume."""
     z, y, x = (min(s, -(-n // c) * c) for s, n, c in zip(shard, shape, CHUNK, strict=True))
     return z, y, x
 

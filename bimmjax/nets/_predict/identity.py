@@ -10,18 +10,13 @@ from flax import nnx
 
 from bimmjax.nets._predict.given import Given
 from bimmjax.nets._predict.images import Images
-from bimmjax.nets._predict.plan import Plan
 from bimmjax.nets._train.checkpoint import named_arrays
 
 
 def identity_of(
-    found: Given, images: Images, plan: Plan, how: str, uncertainty: bool
+    found: Given, images: Images, how: str, uncertainty: bool, consensus: bool
 ) -> dict[str, Any]:
-    """All that decides about the labels, as JSON gives it back.
-
-    Exact tiles do not: they change logits in the last digits at most.
-    """
-    tiling = plan.views[0].tiling
+    """All that decides about the labels but how they are `blended`, as JSON gives it back."""
     told = {
         "network": found.name,
         "weights": _weights(found.net),
@@ -29,8 +24,7 @@ def identity_of(
         "image": images.fingerprint(),
         "normalisations": [list(one) for one in images.normalisations],
         "uncertainty": bool(uncertainty),
-        "consensus": len(plan.views) > 1,
-        "blended": None if tiling.exact else list(tiling.sizes),
+        "consensus": bool(consensus),
     }
     return json.loads(json.dumps(told))
 

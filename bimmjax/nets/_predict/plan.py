@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from bimmjax.nets._predict.tiling import (
 )
 from bimmjax.nets._predict.views import View, tiles_of
 from bimmjax.volumes._convert import CHUNK, SHARD
-from bimmjax.volumes._unfinished import Box
+from bimmjax.volumes._unfinished import Box, fitted
 from bimmjax.volumes._volume import Shape
 
 # Bytes of a block as read, and of the probabilities that are summed up in one.
@@ -59,6 +59,12 @@ class Plan(NamedTuple):
         """The blocks of a volume in order."""
         return list(_boxes(shape, self.block))
 
+    @property
+    def blended(self) -> list[int] | None:
+        """Sizes of blended tiles, on which labels depend; exact ones change last digits at most."""
+        tiling = self.views[0].tiling
+        return None if tiling.exact else list(tiling.sizes)
+
     def summed(self, box: Box) -> list[Box]:
         """Parts of a block in which probabilities are summed at once: slices, if that is all."""
         across = [view.across for view in self.views]
@@ -76,6 +82,7 @@ def plan_of(
     consensus: bool = False,
     tile: Sequence[int] | None = None,
     devices: int | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> Plan:
     """How to apply a network to a volume.
 
@@ -84,6 +91,8 @@ def plan_of(
     found, shape : network and volume.
     itemsize : bytes of a voxel, all channels together.
     consensus, tile, devices : as for `predict`.
+    before : what the same prediction was begun with (`blended`, and the `shard` if it is not
+        complete), which then does not depend on the memory that is there by now.
 
     Raises
     ------
@@ -110,11 +119,13 @@ def plan_of(
     often, block, views = min(
         (
             _exact(found, shape, block, across, tile, most)
-            for block in _blocks(found, shape, itemsize, consensus)
+            for block in _like(before, shape, _blocks(found, shape, itemsize, consensus))
         ),
         key=lambda one: one[0],
     )
     too_much = often > _TOO_OFTEN or math.prod(views[0].tiling.sizes) > _TOO_LARGE * most
+    if before is not None:
+        too_much = before.get("blended") is not None
     if tile is None and (too_much or not net.local):
         views = [view._replace(tiling=_blended(found, shape, view.across)) for view in views]
     if tile is None and too_much and net.local:
@@ -183,6 +194,12 @@ def _blocks(found: Given, shape: Shape, itemsize: int, consensus: bool) -> list[
     if consensus or not net.local:
         fitting = fitting[-1:]
     return [(n, n, n) for n in fitting]
+
+
+def _like(before: Mapping[str, Any] | None, shape: Shape, blocks: list[Shape]) -> list[Shape]:
+    """Those in whose shards something was begun, or else all of them."""
+    shard = None if before is None else before.get("shard")
+    return [one for one in blocks if list(fitted(_shard(one), shape)) == shard] or blocks
 
 
 def _shard(block: Shape) -> Shape:

@@ -33,7 +33,14 @@ from bimmjax.nets._predict.images import Images, open_images
 from bimmjax.nets._predict.plan import Plan, plan_of
 from bimmjax.nets.losses import IGNORED
 from bimmjax.volumes import Volume, open_volume
-from bimmjax.volumes._unfinished import Box, Unfinished, check_same, told_of, voxels_of
+from bimmjax.volumes._unfinished import (
+    Box,
+    Unfinished,
+    begun_with,
+    check_same,
+    told_of,
+    voxels_of,
+)
 
 Progress = Callable[[int, int], object]
 SUMMARY = "predict.json"
@@ -147,6 +154,9 @@ def predict(
             "across y and x look other than those the network knows",
             stacklevel=2,
         )
+    made = None if out is None or overwrite else told_of(Path(out))
+    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus)
+    before = None if out is None else made or begun_with(Path(out))
     plan = plan_of(
         found,
         grid.shape,
@@ -154,14 +164,14 @@ def predict(
         consensus=consensus,
         tile=tile,
         devices=devices,
+        before=before if before is not None and told.items() <= before.items() else None,
     )
     run = _Run(found, images, plan, uncertainty, progress or (lambda done, total: None))
     if out is None:
         return _in_memory(run, grid)
-    told = identity_of(found, images, plan, how, uncertainty)
-    before = told_of(Path(out))
-    if before is not None and not overwrite:
-        check_same(f"{os.fspath(out)}, made", before, told)
+    told["blended"] = run.plan.blended
+    if made is not None:
+        check_same(f"{os.fspath(out)}, made", made, told)
     else:
         _on_disk(run, grid, Path(out), told, overwrite)
     return open_volume(out)

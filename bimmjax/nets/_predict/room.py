@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bimmjax.nets._predict.memory import host_memory
 from bimmjax.nets._predict.tiling import whole
 
 # Voxels of a 2D batch on a CPU (the Modular U-Net takes 0.9 kB for each) and on an accelerator.
@@ -17,7 +17,7 @@ _PLANE, _PLANE_ACCELERATED = 2**20, 2**22
 # Voxels of small tiles that are worth a batch on a CPU, whose caches are soon full: 128² goes
 # through the Modular U-Net twice as fast by itself as with 63 others.
 _CACHED = 2**16
-# Shares of the machine's and of an accelerator's memory that 3D tiles may take.
+# Shares of what there is of the host's and of an accelerator's memory that 3D tiles may take.
 _SHARE, _SHARE_ACCELERATED = 0.5, 0.6
 # Bytes, where nobody knows; voxels that are never too many.
 _USUAL, _FEW = 2**32, 2**20
@@ -31,7 +31,11 @@ def voxels_at_once(net: Any, channels: int, voxels: int) -> int:
     if voxels <= _FEW:
         return _FEW
     # Halos of 3D networks are thick: tiles have to be as large as can be.
-    room = _accelerator() * _SHARE_ACCELERATED if _accelerated() else _host() * _SHARE
+    if _accelerated():
+        room = _accelerator() * _SHARE_ACCELERATED
+    else:
+        there = host_memory()
+        room = (_USUAL if there is None else there) * _SHARE
     return max(int(room / _bytes_per_voxel(net, channels)), _FEW)
 
 
@@ -54,13 +58,6 @@ def _bytes_per_voxel(net: Any, channels: int) -> float:
     # Backends need not tell.
     kept = getattr(told, "temp_size_in_bytes", 0) or 1000 * math.prod(tile)
     return kept / math.prod(tile)
-
-
-def _host() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return _USUAL
 
 
 def _accelerator() -> int:
