@@ -125,6 +125,14 @@ def predict(
     more; the probabilities are blended by Gaussian weights of an eighth of a tile (Isensee et
     al. 2021, nnU-Net, Methods), and labels depend on the tile.
 
+    Exact tiles of 3D networks have to be much larger than the halo, or each voxel is looked at many
+    times. Where there is no memory for them, and no `tile` is given, local networks are blended,
+    too, with a warning, and labels then depend on the tile. In a volume of 1024³ the 3D Modular
+    U-Net of usual depth (halo 65) looks 15 times at each voxel with the exact tiles that 64 GB
+    allow for, 4 times with those of 512 GB, and is blended in 24 GB; V-Net (halo 275) would look 34
+    times with tiles of 832³, which take terabytes: it is blended in all but volumes that it can be
+    given at once.
+
     Slices stacked as channels stop at the volume's ends, where the outermost one stands again.
 
     Uncertainty is the entropy of the class probabilities over that of equal ones, uint8: 0 is
