@@ -59,6 +59,14 @@ def test_slabs_join_to_the_whole(monkeypatch):
     assert found(grey)[0, 0, 0] == 0.0
 
 
+def test_percentiles_are_of_all_columns(monkeypatch):
+    grey = np.arange(200.0) * np.ones((20, 20, 1))
+    monkeypatch.setattr("bimmjax.nets._data.normalise._SAMPLE", grey.size // 200)
+    found = normalisation(open_volume(grey), "range")
+    assert found.offset == pytest.approx(1.0, abs=3.0)
+    assert 1.0 / found.factor == pytest.approx(198.0, abs=6.0)
+
+
 def test_a_constant_volume_is_refused():
     with pytest.raises(InputError, match="images: got array, which is constant"):
         normalisation(open_volume(np.ones((2, 2, 2))))

@@ -73,12 +73,16 @@ def normalisation(volume: Volume, how: str = "std") -> Normalisation:
     slab = (max(_SLAB // (y * x), 1), y, x)
     step = max(volume.voxels // _SAMPLE, 1)
     count, mean, squares, samples = 0, 0.0, 0.0, []
+    rng = np.random.default_rng(0)
     for block in stream(volume, slab, halo=0):
         values = np.asarray(block.data[np.isfinite(block.data)], np.float64)
         if values.size == 0:
             continue
         if how == "range":
-            samples.append(values[::step])
+            # One of each `step`, drawn: those at a fixed distance may all lie in one column.
+            at = np.arange(0, values.size, step)
+            at += rng.integers(step, size=at.size)
+            samples.append(values[np.minimum(at, values.size - 1)])
             continue
         # Slabs' moments are joined: one sum of squares over all would cancel (Chan 1979).
         own = float(values.mean())
