@@ -276,6 +276,35 @@ def test_tiles_cover_each_voxel_of_a_block_once(patch):
     assert len(few) == 5
 
 
+def test_a_block_thinner_than_a_tile_is_seen_with_what_lies_below_it():
+    grey = numbered((11, 10, 14))
+    found = specimens([grey], [np.zeros(grey.shape, np.uint8)])
+    counts = [census(found[0].labels, 2, 0)]
+    tiles = Tiles(found, counts, [range(8, 10)], Drawing((6, 5, 7)), 100)
+    assert len(tiles) == 4
+    batch = tiles.batch(0, 4)
+    assert batch.images.shape == (4, 6, 5, 7, 1)
+    assert sorted(batch.images[batch.labels != 255][:, 0]) == grey[8:10].ravel().tolist()
+    with pytest.raises(InputError, match=r"patch: got \(6, 5, 7\), larger than"):
+        Tiles(found, counts, [range(3, 5)], Drawing((6, 5, 7)), 100)
+
+
+@pytest.mark.parametrize("patch", [(4, 4), (3, 4, 4)])
+def test_tiles_without_a_voxel_that_counts_are_left_out(patch):
+    labels = np.full((6, 16, 16), 255, np.uint8)
+    labels[2, 5, 9], labels[3] = 1, 0
+    weight = np.ones(labels.shape)
+    weight[3], weight[3, 15, 15] = 0.0, 1.0
+    grey = numbered(labels.shape)
+    found = specimens([grey], [labels], [weight])
+    tiles = Tiles(found, [census(found[0].labels, 2, 0)], [range(6)], Drawing(patch), 2)
+    batch = tiles.batch(0, 2)
+    counts = (batch.labels != 255) & (batch.weight > 0)
+    assert batch.images[counts][:, 0].tolist() == [grey[2, 5, 9], grey[3, 15, 15]]
+    found = specimens([grey], [labels], [np.zeros(labels.shape)])
+    assert len(Tiles(found, [census(found[0].labels, 2, 0)], [range(6)], Drawing(patch), 2)) == 0
+
+
 def test_several_specimens():
     one, two = np.zeros((4, 8, 8), np.float32), np.ones((8, 12, 12), np.float32)
     labels = [a.astype(np.uint8) for a in (one, two)]

@@ -66,8 +66,6 @@ def with_patch(recipe: Recipe, net: Any, specimens: Sequence[Specimen]) -> Recip
             )
         return recipe
     depths = [len(_split(one, recipe).train) for one in specimens]
-    if recipe.split[1]:
-        depths += [len(_split(one, recipe).validation) for one in specimens]
     room = [min(depths), *np.min([one.shape[1:] for one in specimens], 0).tolist()][-net.dims :]
     patch = tuple(
         min(int(n), _USUAL[net.dims]) // m * m for n, m in zip(room, multiple, strict=True)

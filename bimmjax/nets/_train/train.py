@@ -99,6 +99,9 @@ def train(
     Notes
     -----
     The network is kept after every epoch, and validated on tiles that cover the validation block.
+    The validation loss is the mean of the losses of batches of tiles, by the voxels in them that
+    count.
+
     The best epoch is that of the lowest validation loss; where there is no such block, of the
     lowest training loss.
 
@@ -250,7 +253,10 @@ class _Run:
         )
 
     def _validated(self, tiles: Tiles) -> tuple[float, Scores] | None:
-        """Mean loss over voxels that count, and scores; None without any."""
+        """Mean loss of batches, by their voxels that count, and scores; None without any.
+
+        Not the loss of all tiles at once where that is no mean over voxels (Dice, Jaccard).
+        """
         if not len(tiles):
             return None
         size = self._recipe.batch
@@ -258,9 +264,11 @@ class _Run:
         with closing(made_ahead(lambda n: tiles.batch(n, size), numbers)) as batches:
             found = [self._stepper.look(batch) for batch in batches]
         voxels = [int(one.voxels) for one in found]
+        if not sum(voxels):
+            return None
         total = math.fsum(float(one.loss) * n for one, n in zip(found, voxels, strict=True))
         confusion = np.sum([np.asarray(one.confusion, np.int64) for one in found], 0)
-        return total / max(sum(voxels), 1), scores(confusion)
+        return total / sum(voxels), scores(confusion)
 
     def _row(
         self, loss: float, seen: tuple[float, Scores] | None, seconds: float
