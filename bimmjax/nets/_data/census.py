@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,8 @@ class Census(NamedTuple):
     places: np.ndarray
     """(slices, classes, 16, 2) int32: y and x of voxels drawn at random from each class in each
     slice; 0 where there is none."""
+    digest: str
+    """By which labels and weight are known again."""
 
     def labelled(self, block: range) -> np.ndarray:
         """Slices of a block in which any voxel has a label."""
@@ -29,20 +33,28 @@ class Census(NamedTuple):
         return inside[self.counts[inside].sum(1) > 0]
 
 
-def census(labels: Volume, classes: int, seed: int) -> Census:
-    """Count in one streamed pass; the same seed draws the same places.
+def census(labels: Volume, classes: int, seed: int, weight: Volume | None = None) -> Census:
+    """Count in one streamed pass, which checks; the same seed draws the same places.
 
     Raises
     ------
     InputError
-        Labels beyond the classes other than 255.
+        Labels beyond the classes other than 255, weights that are negative or no numbers.
     """
     depth, y, x = labels.shape
     counts = np.zeros((depth, classes), np.int64)
     places = np.zeros((depth, classes, _PLACES, 2), np.int32)
-    for block in stream(labels, (max(_SLAB // (y * x), 1), y, x), halo=0):
+    slab = (max(_SLAB // (y * x), 1), y, x)
+    weights = repeat(None) if weight is None else stream(weight, slab, halo=0)
+    digest = hashlib.sha256()
+    for block, heavy in zip(stream(labels, slab, halo=0), weights, strict=False):
         for z, one in enumerate(block.data, block.start[0]):
             _check(one, classes, z)
+            digest.update(one.astype(np.uint8).tobytes())
+            if heavy is not None:
+                own = heavy.data[z - block.start[0]].astype(np.float32)
+                _check_weight(own, z)
+                digest.update(own.tobytes())
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(z,)))
             flat = one.ravel()
             for label in range(classes):
@@ -51,7 +63,7 @@ def census(labels: Volume, classes: int, seed: int) -> Census:
                 if there.size:
                     drawn = there[rng.integers(there.size, size=_PLACES)]
                     places[z, label] = np.stack(np.divmod(drawn, x), -1)
-    return Census(counts, places)
+    return Census(counts, places, digest.hexdigest())
 
 
 def _check(labels: np.ndarray, classes: int, z: int) -> None:
@@ -61,4 +73,13 @@ def _check(labels: np.ndarray, classes: int, z: int) -> None:
         raise InputError(
             f"labels: got {labels[y, x]} at (z, y, x) = ({z}, {y}, {x}), wants 0 to {classes - 1}, "
             f"or {IGNORED} where there is no label"
+        )
+
+
+def _check_weight(weight: np.ndarray, z: int) -> None:
+    wrong = ~((weight >= 0.0) & np.isfinite(weight))
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        raise InputError(
+            f"weight: got {weight[y, x]} at (z, y, x) = ({z}, {y}, {x}), wants numbers, 0 or more"
         )

@@ -41,7 +41,8 @@ def open_specimens(images: Any, labels: Any, weight: Any = None) -> list[Specime
     ----------
     images : one volume (anything `open_volume` takes), or a sequence of them: the channels. With
         a sequence of labels: as many such entries.
-    labels, weight : one volume, or a sequence of them, one per specimen; weight may be None.
+    labels, weight : one volume, or a sequence of them, one per specimen; weight may be None, of
+        some specimens or of all. Where only some have one, 1 is that of the others.
 
     Raises
     ------
@@ -63,6 +64,8 @@ def open_specimens(images: Any, labels: Any, weight: Any = None) -> list[Specime
             "of at least one"
         )
     found = [_specimen(*three) for three in zip(images, labels, weights, strict=True)]
+    if any(one.weight is not None for one in found):
+        found = [replace(one, weight=one.weight or _ones(one.labels)) for one in found]
     channels = {len(one.images) for one in found}
     if len(channels) > 1:
         raise InputError(f"images: got {sorted(channels)} channels, wants as many of each specimen")
@@ -120,6 +123,13 @@ def _specimen(images: Any, labels: Any, weight: Any) -> Specimen:
     if counts is not None:
         check_same("weight", counts, right)
     return Specimen(opened, (Normalisation(0.0, 1.0),) * len(opened), right, counts)
+
+
+def _ones(like: Volume) -> Volume:
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        return np.ones([s.stop - s.start for s in (z, y, x)], np.uint8)
+
+    return replace(like, reader=read, dtype=np.dtype(np.uint8), name="ones")
 
 
 def check_same(name: str, one: Volume, other: Volume) -> None:

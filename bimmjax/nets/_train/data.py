@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,11 @@ from bimmjax.nets._data.specimen import KEPT, Specimen, normalised, open_specime
 from bimmjax.nets._data.split import Split, split
 from bimmjax.nets._data.tiles import Tiles
 from bimmjax.nets._train.recipe import Recipe
+from bimmjax.nets.losses import IGNORED
+from bimmjax.volumes import Volume, sample_blocks
 
+# Blocks, and their edges, by whose voxels an image is known again.
+_SAMPLED = 8, 16
 # Patches that nobody has chosen, along an axis at most.
 _USUAL = {2: 160, 3: 32}
 
@@ -37,15 +43,18 @@ def opened(recipe: Recipe, images: Any, labels: Any, weight: Any) -> tuple[Recip
     if images is None and labels is None:
         if not recipe.images or not recipe.labels:
             raise InputError("images: got none, and a recipe without paths; wants volumes")
-        images, labels, weight = recipe.images, recipe.labels, recipe.weight or None
+        images, labels = recipe.images, recipe.labels
+        weight = [one or None for one in recipe.weight] or None
     elif images is None or labels is None:
         raise InputError("labels: got images alone or labels alone, wants both")
     several = isinstance(labels, list | tuple)
+    weights = [] if weight is None else weight if several else [weight]
     paths = replace(
         recipe,
         images=_paths(images if several else [images], nested=True),
         labels=_paths(labels if several else [labels]),
-        weight=_paths([] if weight is None else weight if several else [weight]),
+        # A file knows no None.
+        weight=_paths(["" if one is None else one for one in weights]),
     )
     found = open_specimens(images, labels, weight)
     channels = len(found[0].images)
@@ -81,8 +90,9 @@ def with_patch(recipe: Recipe, net: Any, specimens: Sequence[Specimen]) -> Recip
 def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data:
     """Count labels, normalise, and divide into blocks."""
     ready = [normalised(one, recipe.normalise, KEPT // len(specimens)) for one in specimens]
-    counts = [census(one.labels, recipe.classes, recipe.seed) for one in ready]
+    counts = [census(one.labels, recipe.classes, recipe.seed, one.weight) for one in ready]
     splits = [_split(one, recipe) for one in ready]
+    _check_classes(counts, splits)
     drawing = Drawing(
         patch=recipe.patch,
         context=context,
@@ -115,12 +125,31 @@ def _split(specimen: Specimen, recipe: Recipe) -> Split:
     return split(specimen.shape[0], recipe.split, recipe.margin)
 
 
+def _check_classes(counts: Sequence[Census], splits: Sequence[Split]) -> None:
+    blocks = [
+        one.counts[b.train.start : b.train.stop] for one, b in zip(counts, splits, strict=True)
+    ]
+    present = np.flatnonzero(sum(block.sum(0) for block in blocks))
+    if len(present) == 1:
+        raise InputError(
+            f"labels: got class {present[0]} alone within the training block, wants at least two "
+            f"({IGNORED} is no class: no label)"
+        )
+
+
 def _identity(specimens: Sequence[Specimen], counts: Sequence[Census]) -> dict[str, Any]:
     return {
         "shapes": [list(one.shape) for one in specimens],
         "normalisations": [[list(n) for n in one.normalisations] for one in specimens],
-        "voxels": [one.counts.sum(0).tolist() for one in counts],
+        "images": [list(map(_sampled, one.images)) for one in specimens],
+        "labels": [one.digest for one in counts],
     }
+
+
+def _sampled(volume: Volume) -> str:
+    """Of what a volume holds here and there."""
+    parts = b"".join(part.tobytes() for part in sample_blocks(volume, *_SAMPLED))
+    return hashlib.sha256(parts).hexdigest()
 
 
 def _paths(given: Any, nested: bool = False) -> Any:
@@ -132,4 +161,10 @@ def _paths(given: Any, nested: bool = False) -> Any:
         return found if all(found) else ()
     if not all(isinstance(e, str | os.PathLike) for e in entries):
         return ()
-    return tuple(os.fspath(e) for e in entries)
+    return tuple(map(_absolute, entries))
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """The same from wherever the recipe is used; URLs, and none at all, as they are."""
+    text = os.fspath(path)
+    return text if "://" in text or not text else str(Path(text).absolute())

@@ -55,7 +55,7 @@ def test_compare_writes_tables_and_pictures(run):
     assert (recipe.epochs, recipe.settings, recipe.classes) == (
         2, {"width": 2, "norm": False}, 3,
     )  # fmt: skip
-    assert recipe.images == (("grey.tif",),)
+    assert recipe.images == ((str(Path("grey.tif").absolute()),),)
     again = Path("out/compare.json").read_bytes()
     # By files instead of options: the same runs, found again.
     status, said, _ = run(

@@ -44,7 +44,7 @@ def test_train_goes_on_and_repeats(run, tmp_path):
     }  # fmt: skip
     net, recipe = nets.load("net")
     assert recipe.classes == 3  # as found in the labels
-    assert recipe.images == (("grey.tif",),)
+    assert recipe.images == ((str(tmp_path / "grey.tif"),),)
     assert recipe.settings == {"width": 3}
     assert recipe.patch == (8, 8)
     assert net.first.kernel.shape == (3, 3, 1, 3)
@@ -80,7 +80,7 @@ def test_a_simulated_data_set(run, tmp_path, pair):
     assert not Path("net/curves.png").exists()
     recipe = nets.load("net")[1]
     assert recipe.channels == 2
-    assert recipe.labels[1] == "set/volume-0001.zarr::truth"
+    assert recipe.labels[1] == f"{tmp_path}/set/volume-0001.zarr::truth"
     assert [path.split("/")[-1] for path in recipe.images[0]] == ["2kV", "10kV"]
 
 

@@ -47,3 +47,57 @@ def test_blocks_without_a_voxel_that_counts():
     weight[15:20] = 0.0
     with pytest.raises(InputError, match="labels: got none within the validation block"):
         data(grey, labels, weight, split=(0.6, 0.2, 0.2), margin=1)
+
+
+def test_specimens_of_which_some_have_a_weight():
+    grey, labels = body()
+    recipe, found = data([grey, grey], [labels, labels], [None, 3.0 * np.ones(labels.shape)])
+    assert recipe.weight == ()  # arrays
+    batch = found.sampler.batch(0, 20)
+    assert set(batch.weight.max((1, 2))) == set(batch.weight.min((1, 2))) == {1.0, 3.0}
+
+
+def test_paths_hold_wherever_the_recipe_is_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, array in zip(("grey", "labels"), body(), strict=True):
+        np.save(f"{name}.npy", array)
+    np.save("weight.npy", np.ones((24, 16, 16)))
+    two = ["grey.npy"] * 2, ["labels.npy"] * 2, [None, "weight.npy"]
+    recipe = data(*two)[0]
+    assert recipe.images[0] == (str(tmp_path / "grey.npy"),)
+    assert recipe.weight == ("", str(tmp_path / "weight.npy"))
+    monkeypatch.chdir("/")
+    again, found = opened(recipe, None, None, None)
+    assert again == recipe
+    assert [one.weight.name for one in found] == ["ones", "weight.npy"]
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf])
+def test_weights_are_numbers_from_0_on(wrong):
+    grey, labels = body()
+    weight = np.ones(labels.shape)
+    weight[3, 4, 5] = wrong
+    with pytest.raises(InputError, match=rf"weight: got {wrong} at \(z, y, x\) = \(3, 4, 5\)"):
+        data(grey, labels, weight)
+
+
+def test_one_class_is_nothing_to_learn():
+    grey, labels = body()
+    with pytest.raises(InputError, match=r"labels: got class 0 alone within .* \(255 is no class"):
+        data(grey, np.where(labels, 255, 0))
+
+
+def test_data_are_known_by_all_labels_and_weights():
+    grey, labels = body()
+    weight = np.random.default_rng(1).random(labels.shape)
+
+    def known(*volumes, **how):
+        return data(*volumes, **how)[1].identity
+
+    same = known(grey, labels, weight)
+    assert known(grey, labels.astype(np.int64), weight.astype(np.float32)) == same
+    assert known(grey, labels[:, ::-1], weight) != same
+    assert known(grey, labels, weight[:, ::-1]) != same
+    assert known(grey, labels) != same
+    plain = {"normalise": "none"}
+    assert known(grey, labels, **plain) != known(grey[:, ::-1], labels, **plain)
