@@ -64,9 +64,13 @@ def train(
         ),
     ] = None,
     frozen_norms: Annotated[
-        bool,
-        typer.Option("--frozen-norms", help="Keep the running averages of the backbone."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--frozen-norms/--no-frozen-norms",
+            help="Keep the running averages of batch normalisations (of the backbone, if any).",
+            show_default=False,
+        ),
+    ] = None,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -228,7 +232,8 @@ def train(
     """Train a segmentation network.
 
     Writes recipe.toml, log.csv, checkpoints, curves.png and train.json (scores on the test
-    block). Interrupted, the same command goes on after the last whole epoch, to the same bits.
+    block). Interrupted, the same command goes on after the last whole epoch, to the same bits
+    unless --minutes limits it.
     """
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c
@@ -242,7 +247,7 @@ def train(
         noise=noise, loss=loss, class_weights=class_weights, optimiser=optimiser,
         learning_rate=learning_rate, schedule=schedule, patience=patience, stop=stop,
         epochs=epochs, steps=steps, minutes=minutes, accumulate=accumulate, precision=precision,
-        seed=seed, pretrained=pretrained, frozen_norms=frozen_norms or None,
+        seed=seed, pretrained=pretrained, frozen_norms=frozen_norms,
     )  # fmt: skip
     images, right, weights = volumes_of(image, labels, channel or [], weight)
     if images is None and recipe is None:

@@ -107,7 +107,9 @@ def write_summary(out: Path, told: dict[str, Any]) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def _number(value: str) -> float | int | None:
+def _number(value: str | None) -> float | int | None:
+    if not isinstance(value, str):
+        raise ValueError("a row of another length")
     if value == "":
         return None
     return int(value) if value.isdecimal() else float(value)

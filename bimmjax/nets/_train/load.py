@@ -66,11 +66,8 @@ def built(recipe: Recipe) -> Network:
         **recipe.settings,
     )
     if recipe.frozen_norms:
-        backbones = backbones_of(net)
-        if not backbones:
-            raise InputError("frozen_norms: got a network without a backbone, wants one with it")
-        for backbone in backbones:
-            freeze_norms(backbone)
+        for part in backbones_of(net) or [net]:
+            freeze_norms(part)
     return net
 
 

@@ -45,11 +45,12 @@ class Recipe:
     pretrained_hash : str
         Its SHA-256; training fills it in, and refuses another file where it is given.
     frozen_norms : bool
-        Keep the running averages of the backbone's batch normalisations as they are (see
-        `freeze_norms`).
+        Batch normalisations use and keep the running averages that they begin with (see
+        `freeze_norms`): those of the backbone after a pretrained start; of a network without a
+        backbone all of them, for batches of one.
     images, labels, weight
-        Paths: for each specimen its channels, its labels, how much its voxels count. Empty where
-        arrays were given.
+        Paths: for each specimen its channels, its labels, how much its voxels count ("": all
+        alike). Empty where arrays were given.
     normalise : str
         "std" (each volume to mean 0, standard deviation 1), "range" (to 0 ... 1) or "none".
     split : (3,) floats
@@ -180,6 +181,8 @@ def recipe_of(given: Recipe | Mapping[str, Any] | str | os.PathLike[str]) -> Rec
         return _checked(given)
     if isinstance(given, str | os.PathLike):
         given = _read(Path(given))
+    if not isinstance(given, Mapping):
+        raise InputError(f"recipe: got {given!r}, wants settings by name, or a path")
     known = [one.name for one in fields(Recipe)]
     for name in given:
         if name not in known:
@@ -187,7 +190,7 @@ def recipe_of(given: Recipe | Mapping[str, Any] | str | os.PathLike[str]) -> Rec
     for name in ("network", "classes"):
         if name not in given:
             raise InputError(f"{name}: got none, wants it in every recipe")
-    return _checked(Recipe(**{name: _tuples(value) for name, value in given.items()}))
+    return _checked(Recipe(**given))
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -247,46 +250,76 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(recipe: Recipe) -> Recipe:
+    """The same with plain values, as read back from a file: what is written is what was meant."""
+    recipe = replace(
+        recipe, **{each.name: _plain(getattr(recipe, each.name)) for each in fields(Recipe)}
+    )
+    found: dict[str, Any] = {}
     for name, low, high in (
         ("classes", 2, 255), ("channels", 0, 1000), ("margin", 0, _MOST), ("every", 1, _MOST),
         ("slices", 0, _MOST), ("batch", 1, 2**16), ("patience", 1, _MOST), ("stop", 0, _MOST),
         ("epochs", 1, 10**6), ("steps", 1, 10**6), ("accumulate", 1, 2**16), ("tiles", 1, _MOST),
         ("seed", 0, _MOST),
     ):  # fmt: skip
-        whole_number(name, getattr(recipe, name), low, high)
+        found[name] = whole_number(name, getattr(recipe, name), low, high)
     for name, low, high in (
         ("foreground", 0.0, 1.0), ("stretch", 0.0, 1.0), ("brightness", 0.0, 100.0),
         ("noise", 0.0, 100.0), ("learning_rate", 1e-12, 1e3), ("hold", 0.0, 1.0),
         ("final_rate", 0.0, 1.0), ("factor", 1e-6, 1.0), ("minutes", 0.0, 1e6),
     ):  # fmt: skip
-        real_number(name, getattr(recipe, name), low, high)
-    for name, kind in (("pretrained", str), ("pretrained_hash", str), ("frozen_norms", bool)):
-        if not isinstance(getattr(recipe, name), kind):
-            wanted = "true or false" if kind is bool else "words"
-            raise InputError(f"{name}: got {getattr(recipe, name)!r}, wants {wanted}")
+        found[name] = real_number(name, getattr(recipe, name), low, high)
+    for name in ("network", "loss"):
+        _check_is(name, getattr(recipe, name), str, "a name")
+    for name in ("pretrained", "pretrained_hash"):
+        _check_is(name, getattr(recipe, name), str, "words")
+    for name in ("split", "patch", "class_weights"):
+        _check_is(name, getattr(recipe, name), tuple, "a list of numbers")
+    _check_is("frozen_norms", recipe.frozen_norms, bool, "true or false")
+    _check_is("settings", recipe.settings, dict, "names and values")
     choice("normalise", recipe.normalise, WAYS)
     choice("symmetries", recipe.symmetries, SYMMETRIES)
     choice("optimiser", recipe.optimiser, OPTIMISERS)
     choice("schedule", recipe.schedule, SCHEDULES)
     choice("precision", recipe.precision, PRECISIONS)
     loss_named(recipe.loss)
-    for size in recipe.patch:
-        whole_number("patch", size, 1, 2**16)
-    weights = [real_number("class_weights", w, 0.0, 1e9) for w in recipe.class_weights]
+    found["split"] = tuple(real_number("split", share, 0.0, 1.0) for share in recipe.split)
+    found["patch"] = tuple(whole_number("patch", size, 1, 2**16) for size in recipe.patch)
+    weights = tuple(real_number("class_weights", w, 0.0, 1e9) for w in recipe.class_weights)
     if weights and (len(weights) != recipe.classes or not any(weights)):
         raise InputError(
             f"class_weights: got {_toml(weights)}, wants one for each of {recipe.classes} classes, "
             "not all 0"
         )
-    if not isinstance(recipe.settings, dict):
-        raise InputError(f"settings: got {recipe.settings!r}, wants names and values")
-    # As read back from a file: what is written equals what was meant.
-    settings = {name: _tuples(value) for name, value in recipe.settings.items()}
-    return replace(recipe, settings=settings)
+    return replace(recipe, class_weights=weights, **found, **_paths(recipe))
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+def _check_is(name: str, value: object, kind: type, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise InputError(f"{name}: got {value!r}, wants {wanted}")
+
+
+def _paths(recipe: Recipe) -> dict[str, Any]:
+    """Images, labels and weight, by specimen."""
+    images, labels, weight = recipe.images, recipe.labels, recipe.weight
+    if isinstance(labels, str):  # of one specimen, as `train` takes them
+        images, labels, weight = (images,), (labels,), (weight,) if weight else ()
+    for name, value in (("images", images), ("labels", labels), ("weight", weight)):
+        _check_is(name, value, tuple, "a list of paths, one for each specimen")
+    channels = tuple(one if isinstance(one, tuple) else (one,) for one in images)
+    for name, paths in (("images", sum(channels, ())), ("labels", labels), ("weight", weight)):
+        for path in paths:
+            _check_is(name, path, str, "a path")
+    return {"images": channels, "labels": labels, "weight": weight}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples, names and numbers as TOML knows them, of lists, arrays, paths and numpy's numbers."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _toml(value: Any) -> str:

@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from bimmjax.nets._data.sampler import Batch
+from bimmjax.nets._network import set_compute_dtype
 from bimmjax.nets._train.devices import everywhere, shared_out
 from bimmjax.nets._train.recipe import Recipe
 from bimmjax.nets.losses import IGNORED, Loss, loss_named
@@ -42,7 +43,7 @@ class Stepper:
 
     def __init__(self, net: nnx.Module, recipe: Recipe, mesh: Mesh) -> None:
         if recipe.precision == "bfloat16":
-            net.set_attributes(dtype=jnp.bfloat16, raise_if_not_found=False)
+            set_compute_dtype(net, jnp.bfloat16)
         if mesh.size > 1:
             # The fast ones for CPUs take what devices share block by block.
             net.set_attributes(

@@ -23,7 +23,14 @@ from bimmjax.nets._data.tiles import Tiles
 from bimmjax.nets._train import checkpoint
 from bimmjax.nets._train.data import Data, data_of, opened, with_patch
 from bimmjax.nets._train.devices import everywhere, mesh_for
-from bimmjax.nets._train.folder import SUMMARY, prepare, read_log, write_log, write_summary
+from bimmjax.nets._train.folder import (
+    SUMMARY,
+    check_folder,
+    prepare,
+    read_log,
+    write_log,
+    write_summary,
+)
 from bimmjax.nets._train.load import built, put_back, with_pretrained
 from bimmjax.nets._train.recipe import Recipe, recipe_of
 from bimmjax.nets._train.schedule import Course, rate
@@ -70,7 +77,7 @@ def train(
     out : path
         Folder for recipe.toml, log.csv, checkpoints and train.json. A run that was interrupted
         there goes on after its last whole epoch and ends, on one device, with the same bits as
-        one that was not.
+        one that was not; unless it is limited by `minutes`, which a clock counts.
     weight : volume, or sequence of volumes
         How much voxels count, 0 or more; all alike if not given.
     devices : int, optional
@@ -94,7 +101,7 @@ def train(
     Warns
     -----
     UserWarning
-        Batch normalisation with batches of one.
+        Batch normalisation with batches of one, unless it is frozen.
 
     Notes
     -----
@@ -115,10 +122,15 @@ def train(
     net = built(told)
     told = with_patch(told, net, specimens)
     _warn_of_one(net, told)
-    data = data_of(told, specimens, net.context)
-    mesh = mesh_for(told.batch, told.patch, net.multiple[0], devices)
     folder = Path(out)
+    # Before what takes long.
+    try:
+        check_folder(folder, told, overwrite)
+    except OSError as error:
+        raise checkpoint.unwritable(out, error) from error
     told = with_pretrained(net, told, folder, overwrite)
+    mesh = mesh_for(told.batch, told.patch, net.multiple[0], devices)
+    data = data_of(told, specimens, net.context)
     try:
         prepare(folder, told, overwrite)
         run = _Run(net, told, data, folder, Stepper(net, told, mesh))
@@ -162,6 +174,11 @@ class _Run:
         self.course = Course(**told["course"])
         # An epoch that was logged and not kept is done again.
         self.history = read_log(self._out)[: self.course.epoch]
+        if len(self.history) < self.course.epoch:
+            raise InputError(
+                f"out: got {self._out}, whose log has {len(self.history)} epochs and its "
+                f"checkpoint {self.course.epoch}; wants an undamaged one, or a new folder"
+            )
 
     def to_the_end(self, progress: Callable[[int, int], object]) -> None:
         """All epochs that are left."""
@@ -296,7 +313,10 @@ class _Run:
 
 
 def _warn_of_one(net: nnx.Module, recipe: Recipe) -> None:
-    normed = any(isinstance(module, nnx.BatchNorm) for _, module in nnx.iter_modules(net))
+    normed = any(
+        isinstance(module, nnx.BatchNorm) and not getattr(module, "frozen", False)
+        for _, module in nnx.iter_modules(net)
+    )
     if normed and recipe.batch == 1:
         warnings.warn(
             "batch: got 1 with batch normalisation, whose statistics are then those of one patch; "

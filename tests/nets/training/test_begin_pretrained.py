@@ -100,8 +100,3 @@ def test_impossible_settings_are_refused(given, said):
     with pytest.raises(InputError) as told:
         recipe_of({"network": "unet", "classes": 2} | given)
     assert str(told.value) == said
-
-
-def test_norms_of_no_backbone_are_refused(pair, tmp_path):
-    with pytest.raises(InputError, match="frozen_norms: got a network without a backbone"):
-        nets.train({"network": "unet", "classes": 3, "frozen_norms": True}, *pair, tmp_path / "a")

@@ -53,6 +53,8 @@ def test_train_goes_on_and_repeats(run, tmp_path):
     assert json.loads(Path("net/train.json").read_text("utf-8"))["epochs"] == 2
     status, said, _ = run("--recipe", "net/recipe.toml", "--out", "again", "--quiet")
     assert (status, said) == (0, "")
+    again = run("--recipe", "net/recipe.toml", "--out", "net", "--frozen-norms")
+    assert "frozen_norms = true, not false" in again[2]
     one, other = (nets.read_log(Path(name)) for name in ("net", "again"))
     assert [row["training_loss"] for row in one] == [row["training_loss"] for row in other]
     assert Path("net/curves.png").stat().st_size > 10_000

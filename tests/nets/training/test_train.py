@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,6 +211,61 @@ def test_parameters_that_blow_up_in_the_last_step_are_not_kept(tiny, pair, setti
     assert checkpoints(tmp_path / "net") == []
 
 
+def test_averages_that_are_no_numbers_are_not_kept(tiny, pair, settings, tmp_path):
+    class Lost(tiny.Tiny):
+        def heads(self, x):
+            found = super().heads(x)
+            # Not used in training: the loss is sound.
+            self.norm.var[...] = self.norm.var[...] * jax.numpy.nan
+            return found
+
+    nets.NETWORKS["tiny"] = Lost
+    how = settings | {"epochs": 1, "steps": 1, "split": (1.0, 0.0, 0.0)}
+    with pytest.raises(nets.Diverged, match="loss: got parameters or a validation loss that are"):
+        nets.train(how, *pair, tmp_path / "net")
+    assert checkpoints(tmp_path / "net") == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_real_network_goes_on_to_the_same_bits_and_keeps_frozen_averages(
+    pair, tmp_path, monkeypatch
+):
+    # Its noise and dropout draw from the hardware's own generator.
+    how = {
+        "network": "modular-unet", "classes": 3, "patch": (4, 4), "batch": 1, "steps": 1,
+        "split": (1.0, 0.0, 0.0), "schedule": "constant", "frozen_norms": True,
+        "settings": {"width": 1, "depth": 1},
+    }  # fmt: skip
+    monkeypatch.setattr(checkpoint, "tidy", lambda *_, **__: None)  # both epochs stay
+    nets.train(how | {"epochs": 2}, *pair, tmp_path / "net")
+    before, whole = (read(tmp_path / "net", epoch)[0] for epoch in (1, 2))
+    shutil.rmtree(tmp_path / "net" / "checkpoints" / "000002")
+    nets.train(how | {"epochs": 2}, *pair, tmp_path / "net")
+    assert_same(read(tmp_path / "net", 2)[0], whole)
+    means = [array for name, array in whole.items() if name.endswith("/mean")]
+    assert means
+    assert not any(array.any() for array in means)
+    moved = {name for name, array in whole.items() if (array != before[name]).any()}
+    assert any("dropout" in name for name in moved)
+    assert any("noise" in name for name in moved)
+
+
+def test_a_log_that_lost_epochs_is_told(tiny, pair, settings, tmp_path):
+    how = settings | {"epochs": 1, "steps": 1, "schedule": "constant"}
+    nets.train(how, *pair, tmp_path / "net")
+    log = tmp_path / "net" / "log.csv"
+    log.write_text(log.read_text("utf-8").splitlines()[0] + "\n", "utf-8")
+    with pytest.raises(InputError, match="whose log has 0 epochs and its checkpoint 1"):
+        nets.train(how | {"epochs": 2}, *pair, tmp_path / "net")
+
+
+def test_a_folder_is_refused_before_anything_is_read(tiny, pair, settings, tmp_path):
+    (tmp_path / "net").write_text("", "utf-8")
+    pair = pair[0], np.full_like(pair[1], 9)
+    with pytest.raises(InputError, match="which is a file"):
+        nets.train(settings, *pair, tmp_path / "net")
+
+
 def test_other_runs_and_other_data_are_refused(tiny, pair, settings, tmp_path):
     how = settings | {"epochs": 1, "steps": 1, "schedule": "constant"}
     out = tmp_path / "net"
@@ -220,6 +276,8 @@ def test_other_runs_and_other_data_are_refused(tiny, pair, settings, tmp_path):
         nets.train(how | {"settings": {"width": 3}}, *pair, out)
     with pytest.raises(InputError, match="got other volumes than"):
         nets.train(how, pair[0] + 1.0, pair[1], out)
+    with pytest.raises(InputError, match="got other volumes than"):
+        nets.train(how, pair[0], pair[1][:, ::-1], out)
     with pytest.raises(InputError, match=r"out: got .* which is no run of training"):
         nets.train(how, *pair, tmp_path)
     longer = nets.train(how | {"epochs": 2}, *pair, out)
