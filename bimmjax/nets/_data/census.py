@@ -25,7 +25,9 @@ class Census(NamedTuple):
     """(slices, classes, 16, 2) int32: y and x of voxels drawn at random from each class in each
     slice; 0 where there is none."""
     digest: str
-    """By which labels and weight are known again."""
+    """By which the labels are known again."""
+    weights: list[bytes]
+    """By which the weight of each slice is known again; none is as good as 1."""
 
     def labelled(self, block: range) -> np.ndarray:
         """Slices of a block in which any voxel has a label."""
@@ -46,15 +48,18 @@ def census(labels: Volume, classes: int, seed: int, weight: Volume | None = None
     places = np.zeros((depth, classes, _PLACES, 2), np.int32)
     slab = (max(_SLAB // (y * x), 1), y, x)
     weights = repeat(None) if weight is None else stream(weight, slab, halo=0)
-    digest = hashlib.sha256()
+    digest, even = hashlib.sha256(), hashlib.sha256(np.ones((y, x), np.float32).tobytes()).digest()
+    digests: list[bytes] = []
     for block, heavy in zip(stream(labels, slab, halo=0), weights, strict=False):
         for z, one in enumerate(block.data, block.start[0]):
             _check(one, classes, z)
             digest.update(one.astype(np.uint8).tobytes())
-            if heavy is not None:
+            if heavy is None:
+                digests.append(even)
+            else:
                 own = heavy.data[z - block.start[0]].astype(np.float32)
                 _check_weight(own, z)
-                digest.update(own.tobytes())
+                digests.append(hashlib.sha256(own.tobytes()).digest())
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(z,)))
             flat = one.ravel()
             for label in range(classes):
@@ -63,7 +68,7 @@ def census(labels: Volume, classes: int, seed: int, weight: Volume | None = None
                 if there.size:
                     drawn = there[rng.integers(there.size, size=_PLACES)]
                     places[z, label] = np.stack(np.divmod(drawn, x), -1)
-    return Census(counts, places, digest.hexdigest())
+    return Census(counts, places, digest.hexdigest(), digests)
 
 
 def _check(labels: np.ndarray, classes: int, z: int) -> None:

@@ -117,7 +117,7 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
         validation,
         tiles([one.test for one in splits]),
         splits,
-        _identity(ready, counts),
+        _identity(ready, counts, splits),
     )
 
 
@@ -137,12 +137,20 @@ def _check_classes(counts: Sequence[Census], splits: Sequence[Split]) -> None:
         )
 
 
-def _identity(specimens: Sequence[Specimen], counts: Sequence[Census]) -> dict[str, Any]:
+def _identity(
+    specimens: Sequence[Specimen], counts: Sequence[Census], splits: Sequence[Split]
+) -> dict[str, Any]:
+    # Weights of the test blocks alone may change: nothing is learned from them.
+    weights = [
+        b"".join(one.weights[z] for z in (*blocks.train, *blocks.validation))
+        for one, blocks in zip(counts, splits, strict=True)
+    ]
     return {
         "shapes": [list(one.shape) for one in specimens],
         "normalisations": [[list(n) for n in one.normalisations] for one in specimens],
         "images": [list(map(_sampled, one.images)) for one in specimens],
         "labels": [one.digest for one in counts],
+        "weight": [hashlib.sha256(one).hexdigest() for one in weights],
     }
 
 

@@ -99,5 +99,6 @@ def test_data_are_known_by_all_labels_and_weights():
     assert known(grey, labels[:, ::-1], weight) != same
     assert known(grey, labels, weight[:, ::-1]) != same
     assert known(grey, labels) != same
+    assert known(grey, labels) == known(grey, labels, np.ones(labels.shape))
     plain = {"normalise": "none"}
     assert known(grey, labels, **plain) != known(grey[:, ::-1], labels, **plain)
