@@ -75,7 +75,7 @@ def prepared(
     told, specimens = opened(first, images, labels, weight)
     ready = [normalised(one, "none", KEPT // len(specimens)) for one in specimens]
     splits = [split(one.shape[0], first.split, first.margin) for one in ready]
-    counts = [census(one.labels, first.classes, first.seed) for one in ready]
+    counts = [census(one.labels, first.classes, first.seed, one.weight) for one in ready]
     labelled = [one.labelled(blocks.test) for one, blocks in zip(counts, splits, strict=True)]
     if not any(held.size for held in labelled):
         raise InputError("labels: got none within the test block, wants some to compare with")
