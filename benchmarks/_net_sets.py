@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy import ndimage
+from scipy.ndimage import distance_transform_edt
+from skimage.measure import label
 
 from bimmjax import sim
 
@@ -67,9 +68,9 @@ def particles(shape: Shape, seed: int = 7075) -> Pair:
     """
     key = jax.random.key(seed)
     solid = sim.random_pores(key, shape, 0.88, 7.0, 3.0).labels == 0
-    parts, count = ndimage.label(solid)
-    kinds = np.random.default_rng(seed).choice(3, count + 1, p=(0.4, 0.25, 0.35))
-    depth = ndimage.distance_transform_edt(solid)
+    parts: np.ndarray = np.asarray(label(solid, connectivity=1), np.int64)
+    kinds = np.random.default_rng(seed).choice(3, int(parts.max()) + 1, p=(0.4, 0.25, 0.35))
+    depth: np.ndarray = np.asarray(distance_transform_edt(solid), np.float64)
     kind = kinds[parts]
     inclusion = (kind == 1) | ((kind == 2) & (depth <= 3.0))
     labels = np.where(solid, np.where(inclusion, 2, 1), 0).astype(np.uint8)

@@ -15,6 +15,7 @@ from benchmarks._net_runs import compared, compared_tables
 from benchmarks._report import Table
 from benchmarks.nets_composite import told
 from bimmjax import nets
+from bimmjax.volumes import open_volume
 
 _NAMES = ("matrix", "precipitate", "inclusion")
 # Loss and optimiser are the paper's (rate 1e-4, dropout 0.5, 5500 images of 768 square there).
@@ -66,7 +67,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
 def _pruned(folder: Path, made: _net_sets.Pair) -> Table:
     """Each level of a trained UNet++ on the last slices, whole ones, compile time apart."""
     net, _ = nets.load(folder)
-    scale = nets.normalisation(made.image)
+    scale = nets.normalisation(open_volume(made.image))
     test = slice(made.image.shape[0] * 4 // 5, None)
     images = scale(made.image[test])[..., None]
     rows = []
