@@ -114,7 +114,7 @@ def test_labels_to_ignore_count_in_neither():
     without[0], told[1] = 255, 255
     found = confusion_matrix(without, told, ignore=255)
     np.testing.assert_array_equal(found, confusion_matrix(truth[2:], labels[2:]))
-    with pytest.raises(InputError, match="wants 0 to 63, one per phase, or what is none"):
+    with pytest.raises(InputError, match="wants 0 to 63, one per phase; a label"):
         evaluate(told, truth)
 
 

@@ -38,9 +38,9 @@ def count(name: str, **settings) -> int:
     return count_parameters(build(name, **settings))
 
 
-def conv(taps: int, inputs: int, outputs: int, *, bias: bool = True) -> int:
+def conv(taps: int, inputs: int, outputs: int, *, bias: bool = True, norm: bool = True) -> int:
     """Parameters of a convolution and of the scales and shifts after it."""
-    return taps * inputs * outputs + outputs * (int(bias) + 2)
+    return taps * inputs * outputs + outputs * (int(bias) + 2 * int(norm))
 
 
 def test_every_network_is_tried() -> None:

@@ -123,12 +123,12 @@ def train(
     told = with_patch(told, net, specimens)
     _warn_of_one(net, told)
     folder = Path(out)
+    told = with_pretrained(net, told, folder, overwrite)
     # Before what takes long.
     try:
         check_folder(folder, told, overwrite)
     except OSError as error:
         raise checkpoint.unwritable(out, error) from error
-    told = with_pretrained(net, told, folder, overwrite)
     mesh = mesh_for(told.batch, told.patch, net.multiple[0], devices)
     data = data_of(told, specimens, net.context)
     try:
