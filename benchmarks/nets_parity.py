@@ -2,8 +2,9 @@
 
 U-Net (width 64, depth 4), Modular U-Net in 2D and 3D (width 16, depth 3) and the ResNet-152
 backbone, batch normalisations in training mode. In float32 the deep ones differ by their rounding,
-which 150 layers amplify; float64 shows that the networks are the same. Images of ResNet-152 are larger, because its
-last normalisations would have two values each to normalise, and no more than signs would be left.
+which 150 layers amplify; float64 shows that the networks are the same. Images of ResNet-152 are
+larger, because its last normalisations would have two values each to normalise, and nothing but
+signs would be left of them.
 """
 
 from __future__ import annotations
