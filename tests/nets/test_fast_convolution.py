@@ -204,7 +204,8 @@ def test_networks_use_it_and_learn_the_same(dims):
     net = build(
         "modular-unet", channels=1, classes=2, width=2, depth=1, dims=dims, dropout=0.0, noise=0.0
     )
-    images = jnp.asarray(np.random.default_rng(0).standard_normal((2, *(8,) * dims, 1)))
+    shape = (2, *(8,) * dims, 1)
+    images = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
     graph, params, rest = nnx.split(net, nnx.Param, ...)
     net.set_attributes(conv_general_dilated=lax.conv_general_dilated)
     plain = nnx.split(net, nnx.Param, ...)[0]
