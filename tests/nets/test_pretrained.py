@@ -21,7 +21,7 @@ from bimmjax.nets._backbones.choose import make_backbone
 from bimmjax.nets._backbones.pretrained import backbones_of
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
+nn = torch.nn
 
 LAYERS = (2, 1, 1, 1)
 WIDTH = 4
