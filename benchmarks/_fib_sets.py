@@ -18,6 +18,7 @@ from bimmjax import sim
 
 SPACING = 5.0  # nm
 _MATERIALS = ("epoxy", "gold")
+_PROBE = 2  # electrons a pixel
 _BELOW = 40  # slices under the last one, from which electrons come back at 4 kV
 
 Shape = tuple[int, int, int]
@@ -31,16 +32,16 @@ class Stack(NamedTuple):
 
 
 def learned(kind: str, shape: Shape, number: int, recorded: bool = True) -> Stack:
-    """A stack to learn from, with the whole instrument, or as perfect as the model makes it."""
+    """A stack to learn from, with the whole instrument, or as perfect as the model makes it.
+
+    Both have the same range of grey values, so that only noise, soft edges and the rest differ.
+    """
     body = _body(kind, shape, 7000 + 10 * number)
-    images = {
-        energy: np.asarray(
-            sim.backscatter_images(body, _MATERIALS, energy, spacing=SPACING)[: shape[0]]
-        )
-        for energy in ENERGIES
-    }
-    if recorded:
-        images = {e: _recorded(image, number, e) for e, image in images.items()}
+    seen = _recorded if recorded else _stretched
+    images = {}
+    for energy in ENERGIES:
+        yields = sim.backscatter_images(body, _MATERIALS, energy, spacing=SPACING)[: shape[0]]
+        images[energy] = seen(np.asarray(yields), number, energy)
     return Stack(images, body[: shape[0]])
 
 
@@ -105,34 +106,57 @@ _FRESH: dict[str, Callable[[Shape], np.ndarray]] = {
 }
 
 
+def _levels(yields: np.ndarray) -> tuple[float, float]:
+    """Yields that become black and white."""
+    black, white = (float(q) for q in np.quantile(yields, (0.001, 0.999)))
+    return black, white
+
+
 def _recorded(yields: np.ndarray, number: int, energy: float) -> np.ndarray:
     """As an instrument delivers them, but for drift, which would move slices against the truth.
 
-    Each voltage has its own noise: fusion would see through noise that images share.
+    Each voltage has its own noise: fusion would see through noise that images share. Curtains
+    belong to the milled surface, and are the same at all of them.
     """
-    black, white = (float(q) for q in np.quantile(yields, (0.001, 0.999)))
+    black, white = _levels(yields)
     told = sim.Instrument(black=black, white=white, drift_walk=0.0, drift_jitter=0.0)
-    key = jax.random.fold_in(jax.random.key(number), round(1000 * energy))
-    return np.asarray(sim.instrument(key, yields, told).image)
+    key = jax.random.key(number)
+    own, surface = jax.random.fold_in(key, round(1000 * energy)), jax.random.fold_in(key, 1)
+    return np.asarray(sim.instrument(own, yields, told, surface=surface).image)
+
+
+def _stretched(yields: np.ndarray, number: int, energy: float) -> np.ndarray:
+    """With the grey values of recorded ones, and nothing else that an instrument does."""
+    black, white = _levels(yields)
+    return np.clip((yields - black) / (white - black), 0.0, 1.0).astype(np.float32)
 
 
 def _followed(body: np.ndarray, slices: int, energy: float, kept: Path, each: int) -> np.ndarray:
-    """Yields of all slices, from `kept` where an earlier run has left them."""
+    """Yields of all slices, from `kept` where an earlier run has left them.
+
+    What is kept counts only if a few electrons, followed anew, do just what those did that were
+    kept with it.
+    """
     told = repr((body.shape, slices, energy, each, SPACING, _MATERIALS)).encode()
-    path = kept / f"{hashlib.sha256(told + body.tobytes()).hexdigest()[:24]}.npy"
-    if path.exists():
-        return np.load(path, allow_pickle=False)
-    say(f"Monte Carlo of {slices} slices at {energy:g} kV")
-    images = []
-    for at in range(slices):
-        # Every slice has the same depth below it, so that code is compiled once.
+    path = kept / f"{hashlib.sha256(told + body.tobytes()).hexdigest()[:24]}.npz"
+
+    def sent(at: int, electrons: int) -> np.ndarray:
+        # Every slice has the same depth below it, so that code is compiled once; each has electrons
+        # of its own, at each voltage.
         part = body[at : at + body.shape[0] - slices + 1]
-        found = sim.monte_carlo(
-            jax.random.key(9103 + at), part, _MATERIALS, energy, spacing=SPACING, electrons=each
-        )
-        images.append(found.images[0])
+        key = jax.random.fold_in(jax.random.key(9103 + at), round(1000 * energy))
+        found = sim.monte_carlo(key, part, _MATERIALS, energy, spacing=SPACING, electrons=electrons)
+        return found.images[0]
+
+    probe = sent(0, _PROBE)
+    if path.exists():
+        with np.load(path, allow_pickle=False) as there:
+            if np.array_equal(there["probe"], probe):
+                return there["images"]
+    say(f"Monte Carlo of {slices} slices at {energy:g} kV")
+    images = np.stack([sent(at, each) for at in range(slices)])
     kept.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part.npy")
-    np.save(half, np.stack(images))
+    half = path.with_suffix(".part.npz")
+    np.savez(half, images=images, probe=probe)
     half.replace(path)
-    return np.stack(images)
+    return images

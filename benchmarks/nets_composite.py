@@ -16,14 +16,14 @@ from bimmjax import nets
 _NAMES = ("matrix", "fibre", "porosity")
 # The paper's but for width (16), crops (160 square; 32 cubed), batches (10) and steps (2000).
 _HOW: dict[str, Any] = {
-    "network": "modular-unet", "classes": 3, "patch": (96, 96), "batch": 10, "epochs": 25,
-    "steps": 20, "split": (0.62, 0.11, 0.27), "margin": 8, "tiles": 60, "normalise": "std",
+    "network": "modular-unet", "classes": 3, "patch": (64, 64), "batch": 8, "epochs": 16,
+    "steps": 25, "split": (0.62, 0.11, 0.27), "margin": 8, "tiles": 60, "normalise": "std",
 }  # fmt: skip
 _WIDTH = 8
 _RIVALS: dict[str, dict[str, Any]] = {
     "2D": _HOW | {"settings": {"width": _WIDTH}},
     "2.5D": _HOW | {"settings": {"width": _WIDTH, "context": 5}},
-    "3D": _HOW | {"settings": {"width": _WIDTH, "dims": 3}, "patch": (16, 48, 48), "batch": 4},
+    "3D": _HOW | {"settings": {"width": _WIDTH, "dims": 3}, "patch": (16, 32, 32), "batch": 2},
 }
 _SLICES = (1, 3, 10, 30, 100)
 _ABLATE = (

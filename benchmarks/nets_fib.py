@@ -25,7 +25,7 @@ _EVERYTHING = (slice(None),) * 3
 _FLAT: dict[str, Any] = {"width": 12, "depth": 3, "residual": True}
 _DEEP: dict[str, Any] = {"width": 8, "depth": 2}
 _HOW: dict[str, Any] = {
-    "classes": 2, "patch": (64, 64), "batch": 16, "loss": "dice", "optimiser": "adam",
+    "classes": 2, "patch": (64, 64), "batch": 8, "loss": "dice", "optimiser": "adam",
     "learning_rate": 2e-3, "epochs": 16, "steps": 25, "normalise": "none", "split": (0.8, 0.2, 0.0),
     "brightness": 0.1, "stretch": 0.1, "tiles": 48,
 }  # fmt: skip
@@ -54,7 +54,7 @@ class _Bench:
         self.shape = (32, 64, 64) if quick else (48, 128, 128)
         self.sets = 2 if quick else 4
         kept = out / "nets" / "counted"
-        size, each = ((16, 32, 32), 20) if quick else ((48, 96, 96), 300)
+        size, each = ((16, 32, 32), 20) if quick else ((40, 96, 96), 300)
         self.hnpg = _fib_sets.counted("hnpg", size, _VOLTAGES, kept, each)
         self.npg = _fib_sets.counted("npg", size, (2.0,), kept, each)
         self._made: dict[tuple[str, bool], list[Stack]] = {}

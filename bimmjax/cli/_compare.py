@@ -216,16 +216,9 @@ def _draw(found: Comparison, out: Path) -> None:
     from bimmjax import plot
     from bimmjax.cli._output import writing_to
 
-    made: dict[str, Any] = {}
-    if found.example is not None and found.example.labels:
-        made |= {"predictions": plot.predictions, "confusion": plot.confusions}
-    if any(row.history for row in found.of("rival")):
-        made["curves"] = plot.learned
-    if any(row.scores is not None for row in found.of("learning curve")):
-        made["learning_curve"] = plot.annotation
     with writing_to(out):
-        for name, draw in made.items():
-            draw(found).savefig(out / f"{name}.png")
+        for name, drawn in plot.comparison(found).items():
+            drawn.savefig(out / f"{name}.png")
 
 
 def _tell(found: Comparison, out: Path) -> None:

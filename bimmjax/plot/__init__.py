@@ -2,6 +2,7 @@
 
 from bimmjax.plot._backscatter import backscatter as backscatter
 from bimmjax.plot._comparison import annotation as annotation
+from bimmjax.plot._comparison import comparison as comparison
 from bimmjax.plot._comparison import confusions as confusions
 from bimmjax.plot._comparison import learned as learned
 from bimmjax.plot._comparison import predictions as predictions

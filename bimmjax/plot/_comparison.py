@@ -28,6 +28,28 @@ _ERROR = "#D55E00"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)))
 
 
+def comparison(found: Comparison) -> dict[str, Figure]:
+    """All pictures of a comparison that there is something for, by name.
+
+    Parameters
+    ----------
+    found : Comparison
+
+    Returns
+    -------
+    dict
+        Figures: "predictions", "confusion", "curves", "learning_curve".
+    """
+    made: dict[str, Figure] = {}
+    if found.example is not None and found.example.labels:
+        made |= {"predictions": predictions(found), "confusion": confusions(found)}
+    if any(row.history for row in found.of("rival")):
+        made["curves"] = learned(found)
+    if any(row.scores is not None for row in found.of("learning curve")):
+        made["learning_curve"] = annotation(found)
+    return made
+
+
 def predictions(found: Comparison) -> Figure:
     """A slice of the test block: grey values and truth, each rival's labels and its errors.
 

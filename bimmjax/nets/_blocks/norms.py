@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,17 +45,16 @@ def make_norm(
     As many groups as divide the features, 32 at most (Wu and He 2018 use 32). The layer
     normalisation is over the features of each voxel, so that tiles do not change it.
     """
+    # The plain variance: mean(x²) - mean(x)² cancels in float32 where a mean is large against the
+    # spread.
+    plain: dict[str, Any] = {"epsilon": epsilon, "use_fast_variance": False, "rngs": rngs}
     if kind == "batch":
-        # The plain variance: mean(x²) - mean(x)² cancels in float32 where a feature's mean is
-        # large against its spread.
-        return BatchNorm(
-            features, momentum=momentum, epsilon=epsilon, use_fast_variance=False, rngs=rngs
-        )
+        return BatchNorm(features, momentum=momentum, **plain)
     if kind == "group":
         groups = math.gcd(32, features)
-        return nnx.GroupNorm(features, num_groups=groups, epsilon=epsilon, rngs=rngs)
+        return nnx.GroupNorm(features, num_groups=groups, **plain)
     if kind == "layer":
-        return nnx.LayerNorm(features, epsilon=epsilon, rngs=rngs)
+        return nnx.LayerNorm(features, **plain)
     return Nothing()
 
 

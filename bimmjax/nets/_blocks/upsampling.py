@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -104,7 +105,10 @@ class UpConv(nnx.Module):
         bias: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
-        self.kernel = nnx.Param(he_normal(rngs.params(), (*kernel, inputs, outputs)))
+        # An output meets one entry of the kernel in prod(stride): as much more spread has each.
+        spread = math.sqrt(math.prod(stride))
+        drawn = he_normal(rngs.params(), (*kernel, inputs, outputs))
+        self.kernel = nnx.Param(spread * drawn)
         self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32)) if bias else nnx.data(None)
         self.stride = tuple(stride)
         self.pad = tuple((k - s + 1) // 2 for k, s in zip(kernel, stride, strict=True))

@@ -40,6 +40,8 @@ class Common(NamedTuple):
     """(classes,) voxels in them."""
     identity: list[Any]
     """By what scores on these data are known again."""
+    data: str
+    """Of images and labels alone: whoever goes on must have the same."""
 
     @property
     def test_slices(self) -> int:
@@ -103,7 +105,10 @@ def prepared(
         raise InputError("labels: got none within the training block, wants some")
     identity = [_fingerprint(one, blocks) for one, blocks in zip(ready, splits, strict=True)]
     identity += [[one.counts.sum(0).tolist() for one in counts], [s.tolist() for s in slices]]
-    return completed, Common(ready, splits, slices, np.asarray(training, np.int64), identity)
+    data = hashlib.sha256(repr([_known_by(*one.images, one.labels) for one in ready]).encode())
+    return completed, Common(
+        ready, splits, slices, np.asarray(training, np.int64), identity, data.hexdigest()
+    )
 
 
 def _annotated(
@@ -132,7 +137,13 @@ def cropped(volume: Volume, block: range) -> Volume:
 def _fingerprint(specimen: Specimen, blocks: Split) -> list[Any]:
     """Of what a specimen's volumes hold here and there, wherever they lie."""
     found: list[Any] = [[block.start, block.stop] for block in blocks]
-    for volume in (*specimen.images, specimen.labels, *filter(None, [specimen.weight])):
+    weight = filter(None, [specimen.weight])
+    return found + _known_by(*specimen.images, specimen.labels, *weight)
+
+
+def _known_by(*volumes: Volume) -> list[Any]:
+    found = []
+    for volume in volumes:
         parts = b"".join(part.tobytes() for part in sample_blocks(volume, *_SAMPLED))
         found.append([*volume.shape, str(volume.dtype), hashlib.sha256(parts).hexdigest()])
     return found

@@ -24,6 +24,8 @@ from bimmjax.nets._train.train import Diverged, train
 from bimmjax.volumes import Volume
 
 JSON, CSV, MARKDOWN = "compare.json", "compare.csv", "compare.md"
+# Drawn by whoever asks for them (`plot.comparison`); known here to be removed with the tables.
+PICTURES = ("predictions", "confusion", "curves", "learning_curve")
 CLASSICAL_ROLE = "classical"
 _ORDER = (RIVAL, CLASSICAL_ROLE, CURVE, ABLATION)
 
@@ -99,10 +101,11 @@ def compare(
     Notes
     -----
     A run that diverges is told as such in the tables; the others go on. Time per image is that of
-    the network for one slice on one device, from normalised grey values to labels, the median of
-    five; of rivals without training, the median of up to five slices of each test block, from grey
-    values. Neither has reading, writing or compiling in it. Nor has the time per epoch compiling:
-    it is the median of all but the first, with validating. The minutes of the budget have.
+    the network for one slice on one device, from normalised grey values to labels, on tiles as
+    `predict` takes them (halo and overlap count), the median of five; of rivals without training,
+    the median of up to five slices of each test block, from grey values. Neither has reading,
+    writing or compiling in it. Nor has the time per epoch compiling: it is the median of all but
+    the first, with validating. The minutes of the budget have.
 
     Source: TXM paper, Table II and Fig. 6; Modular U-Net paper, Figs. 5 and 6, Tables D.4 and D.5.
 
@@ -128,6 +131,8 @@ def compare(
     made, common = prepared(
         made, images, labels, weight, folder, devices=devices, overwrite=overwrite
     )
+    if not overwrite:
+        _check_same(folder, common)
     tell = progress or (lambda what, done, total: None)
     run = _Run(folder, common, made, called, devices)
     try:
@@ -229,10 +234,10 @@ class _Run:
         """All there is so far as compare.json, compare.csv and compare.md."""
         rows = sorted(self._rows, key=lambda row: _ORDER.index(row.role))
         found = Comparison(rows, self._names, self._test(), self._budget, self._example(rows))
-        told = {"finished": finished, **found.to_dict()}
+        told = {"finished": finished, "data": self._common.data, **found.to_dict()}
         files = {JSON: json.dumps(told, indent=2, allow_nan=False) + "\n"}
         if rows:
-            files |= {CSV: csv_of(found), MARKDOWN: markdown_of(found)}
+            files |= {CSV: csv_of(found), MARKDOWN: markdown_of(found, finished=finished)}
         for name, text in files.items():
             with new_file(self._out / name) as partial:
                 partial.write_text(text, encoding="utf-8")
@@ -305,8 +310,22 @@ def _check_out(out: Path) -> None:
         raise InputError(f"out: got {out}, which is no comparison; wants a new folder")
 
 
+def _check_same(out: Path, common: Common) -> None:
+    """Refuse a comparison of other volumes, before anything is trained."""
+    try:
+        before = json.loads((out / JSON).read_text("utf-8")).get("data", common.data)
+    except (OSError, ValueError, AttributeError):
+        return
+    if before != common.data:
+        raise InputError(
+            f"images: got other volumes than those of {out}; wants them, or a new folder"
+        )
+
+
 def _emptied(out: Path, made: Sequence[Entry], methods: Sequence[str]) -> None:
     """Leave nothing of earlier runs: whoever goes on cannot tell what is old from what is done."""
+    for name in (CSV, MARKDOWN, *(f"{picture}.png" for picture in PICTURES)):
+        (out / name).unlink(missing_ok=True)
     for entry in made:
         prepare(out / entry.name, entry.recipe, overwrite=True)
     for name in (*(entry.name for entry in made), *methods):

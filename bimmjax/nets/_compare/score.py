@@ -6,15 +6,15 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from bimmjax.descriptors import Scores, confusion_matrix, scores
 from bimmjax.nets._compare.classical import classical_labels
@@ -22,6 +22,9 @@ from bimmjax.nets._compare.common import Common, cropped
 from bimmjax.nets._compare.timing import Memory, seconds_of
 from bimmjax.nets._data.normalise import normalisation
 from bimmjax.nets._data.specimen import Specimen
+from bimmjax.nets._predict.apply import Applied
+from bimmjax.nets._predict.given import given
+from bimmjax.nets._predict.plan import plan_of
 from bimmjax.nets._predict.predict import predict
 from bimmjax.nets._train.checkpoint import new_file
 from bimmjax.nets._train.folder import LOG
@@ -32,8 +35,8 @@ from bimmjax.volumes import Volume, convert, open_volume, stream
 from bimmjax.volumes._volume import Reader
 
 SCORE = "test.json"
-# Voxels that are timed at once, and how often.
-_TIMED, _REPEATS = 2**20, 5
+# How often labelling is timed, and seconds after which it is not again.
+_REPEATS, _LONG = 5, 10.0
 _SLAB = 2**24
 
 
@@ -173,7 +176,8 @@ def network_scored(
     if before is not None:
         return Scored(scores(np.array(before["confusion"])), labels, **_times(before))
     found = scored(labels, common, recipe.classes)
-    seconds = _seconds(net, recipe.channels, common.specimens[0].shape)
+    one, box = common.specimens[0], boxes[0]
+    seconds = _seconds(net, recipe, (len(box), *one.shape[1:]))
     kept.write(found, seconds_per_image=seconds)
     return Scored(found, labels, seconds)
 
@@ -205,32 +209,30 @@ def _normalised(volume: Volume, how: str) -> Volume:
     return replace(volume, reader=read, dtype=np.dtype(np.float32))
 
 
-def _seconds(net: Any, channels: int, shape: Sequence[int]) -> float:
-    """That the network takes for one slice, from normalised grey values to labels.
+def _seconds(net: Any, recipe: Recipe, shape: tuple[int, int, int]) -> float:
+    """That the network takes for one slice of a volume, from normalised grey values to labels.
 
-    On one device, a batch of one; the median of some repetitions after the first one, which
-    compiles. Slices, and in 3D blocks of them, are cut to what fits into memory, and the time is
-    scaled by the voxels.
+    On one device, with the tiles that `predict` takes: their halo, and how far they overlap, count.
+    The median of some repetitions after the first one, which compiles; fewer where they take long.
     """
-    side = int(_TIMED ** (1.0 / net.dims))
-    sizes = tuple(
-        max(min(n, side) // m, 1) * m for n, m in zip(shape[-net.dims :], net.multiple, strict=True)
-    )
-    graph, state = nnx.split(net)
-    labels = jax.jit(
-        lambda state, images: jnp.argmax(nnx.merge(graph, state)(images), -1).astype(jnp.uint8)
-    )
+    with warnings.catch_warnings():
+        # Told already, by the prediction that was scored.
+        warnings.simplefilter("ignore")
+        plan = plan_of(given((net, recipe)), shape, 4 * recipe.channels, devices=1)
+    batch, sizes = plan.batches[0], plan.views[0].tiling.sizes
+    net_on = Applied(net, batch, sizes, 1)
+    find = net_on.probabilities if plan.together else partial(net_on.labels, uncertainty=False)
     # Values do not matter to the time, but NaN and zeros may.
-    values = np.random.default_rng(0).standard_normal(
-        (1, *sizes, channels * net.context), np.float32
+    images = np.random.default_rng(0).standard_normal(
+        (batch, *sizes, recipe.channels * net.context), np.float32
     )
-    images = jnp.asarray(values)
-    seconds = []
-    for _ in range(1 + _REPEATS):
+    seconds: list[float] = []
+    while len(seconds) < 2 or (len(seconds) <= _REPEATS and sum(seconds[1:]) < _LONG):
         began = time.perf_counter()
-        jax.block_until_ready(labels(state, images))
+        jax.block_until_ready(find(images))
         seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds[1:])) * math.prod(shape[-2:]) / math.prod(sizes)
+    voxels = batch * math.prod(sizes)
+    return float(np.median(seconds[1:])) * plan.passes * math.prod(shape[-2:]) / voxels
 
 
 def counting(specimen: Specimen) -> Volume:

@@ -64,17 +64,19 @@ def tables_of(found: Comparison) -> dict[str, Table]:
     return made
 
 
-def markdown_of(found: Comparison) -> str:
+def markdown_of(found: Comparison, *, finished: bool = True) -> str:
     """The content of compare.md."""
     test, budget = found.test, found.budget
     minutes = f"{budget['minutes']:g} minutes" if budget["minutes"] else "its recipe's epochs"
     lines = [
-        "# Comparison",
+        "# Comparison" if finished else "# Comparison, not finished",
         "",
         f"Scores on the test block ({test['slices']} slices, {test['voxels']:,} labelled voxels), "
         "each network with the parameters of its best epoch by the validation loss. Budget of "
         f"each: {minutes}. Device: {budget['device']}. Means are over the classes in the truth. "
-        "s / image: from values in memory to labels; s / epoch: without the first, which compiles.",
+        "s / image: of the network on the tiles that labels are made from, halo and overlap among "
+        "them; s / epoch: without the first, which compiles. Annotations of the validation block "
+        "choose the epoch, at every point of a learning curve.",
     ]
     for table in found.tables.values():
         lines += ["", table.markdown()]
