@@ -1,12 +1,13 @@
 """Networks that learn FIB-SEM from simulation alone: Articles I and III of the thesis.
 
 They learn from images by the model of shine-through and are tested on fresh structures imaged by
-Monte Carlo, 300 electrons a pixel, which takes half an hour once; what is there in `--out` is not
-done again.
+Monte Carlo, 300 electrons a pixel, which takes a quarter of an hour once; what is there in `--out`
+is not done again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from bimmjax import nets, segmentation
 
 _VOLTAGES = (1.0, 2.0, 4.0)
 _EVERYTHING = (slice(None),) * 3
-# One budget for all networks, far below the Articles': width 64, 100 epochs, Tesla K80.
+# One budget for all networks, far below the Articles' (patches of 64, batches of 64, in 3D of 1, up
+# to 100 epochs; their widths are not told).
 _FLAT: dict[str, Any] = {"width": 12, "depth": 3, "residual": True}
 _DEEP: dict[str, Any] = {"width": 8, "depth": 2}
 _HOW: dict[str, Any] = {
@@ -35,6 +37,16 @@ _BEST = 7  # slices, Article III's choice
 _DICE = {
     "levelled wave": 0.99, "self-similar": 0.98, "random pores": 0.89, "Otsu": 0.75,
     "k-means": 0.78,
+}  # fmt: skip
+# Article I, Table 4 (a real volume, MP against another detector) and Table 6: MP in %, then e_TPCF,
+# e_LPF and e_D.
+_PREPROCESSED = {
+    ("slices", "no"): (8, 0.12, 0.07, 0.02), ("slices", "yes"): (10, 0.07, 0.008, 0.004),
+    ("3D", "no"): (12, 0.15, 0.18, 0.12), ("3D", "yes"): (10, 0.13, 0.12, 0.08),
+}  # fmt: skip
+_METHODS = {
+    "k-means": (26, 0.83, 0.75, 0.95), "Otsu": (43, 0.96, 0.65, 0.71), "2D": (4, 0.18, 0.03, 0.02),
+    "slices": (3, 0.18, 0.02, 0.02), "3D": (3, 0.17, 0.01, 0.003),
 }  # fmt: skip
 _ARTICLE = {
     "k-means, 1 kV": (4.455, 8.776, 0.904), "k-means, 2 kV": (9.49, 15.573, 0.815),
@@ -69,10 +81,12 @@ class _Bench:
 
     def flat(
         self, name: str, stacks: list[Stack], energies: tuple[float, ...], network: str = "unet",
-        **settings: Any,
+        branches: Sequence[Path] = (), **settings: Any,
     ) -> Run:  # fmt: skip
         """A network of slices, from images at some voltages."""
         recipe = {"network": network, "settings": {**_FLAT, **settings}, **_HOW}
+        if branches:
+            recipe["branches"] = [str(folder) for folder in branches]
         return self._run(name, recipe, stacks, energies)
 
     def deep(self, name: str, stacks: list[Stack]) -> Run:
@@ -121,10 +135,17 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
     }
     fused = {
         name: bench.flat(f"fusion-{name}", waves, _VOLTAGES, f"fusion-{name}", context=context)
-        for name in ("early", "intermediate", "late")
+        for name in ("early", "intermediate")
     }
-    voting = bench.flat(
-        "fusion-voting", waves, _VOLTAGES, "fusion-late", context=context, combine="voting"
+    # As in the Article: branches first, each from its own voltage, then the layer that joins them.
+    branches = [single[energy].folder for energy in _VOLTAGES]
+    for name, combine in (("late", "ensemble"), ("voting", "voting")):
+        fused[name] = bench.flat(
+            f"fusion-{name}", waves, _VOLTAGES, "fusion-late", branches=branches, combine=combine,
+            context=context,
+        )  # fmt: skip
+    fused["late, jointly"] = bench.flat(
+        "fusion-joint", waves, _VOLTAGES, "fusion-late", context=context
     )
     labels, voltages = _voltages(bench.hnpg, single, fused)
     methods, seen = _methods(bench.hnpg, by)
@@ -139,14 +160,15 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
         beside(bench.hnpg.images[2.0], bench.hnpg.truth, seen, out / "nets_fib_methods.png"),
         beside(bench.hnpg.images[4.0], bench.hnpg.truth, labels, out / "nets_fib_voltages.png"),
     ]
-    each = [*by.values(), *plain.values(), *single.values(), *fused.values(), voting]
+    each = [*by.values(), *plain.values(), *single.values(), *fused.values()]
     notes = [
         f"learned from {bench.sets} stacks of {_told(bench.shape)}, tested on "
-        f"{_told(bench.hnpg.truth.shape)}; 5 nm voxels, gold in epoxy",
+        f"{_told(bench.hnpg.truth.shape)}; 5 nm voxels, gold in epoxy; other bodies of the same "
+        "kind (ligaments of 110 and 15 nm), other images (Monte Carlo)",
         f"one budget: {_HOW['epochs']} epochs of {_HOW['steps']} steps, width {_FLAT['width']} "
         f"(3D: {_DEEP['width']}); {min(r.minutes for r in each):.2g} to "
         f"{max(r.minutes for r in each):.2g} min a run",
-        "votes of 1, 2 and 4 kV: " + " ".join(f"{w:.2f}" for w in _votes(voting))
+        "votes of 1, 2 and 4 kV: " + " ".join(f"{w:.2f}" for w in _votes(fused["voting"]))
         + " (Article III: 0.5, 0.3, 0.2)",
         "MP, MGP: voxels, gold with a wrong label, %; MDS: mean Dice; e: anisotropies",
         *(f"picture: {path}" for path in pictures),
@@ -179,10 +201,10 @@ def _preprocessing(test: Stack, plain: dict[str, Run], by: dict[str, Run]) -> Ta
     for name, without in plain.items():
         for told, one in (("no", without), ("yes", by[name])):
             labels, _ = labelled(one, test.images[2.0])
-            rows.append([name, told, *_scored(labels, test.truth)])
-    return Table(
-        "Noise, soft edges and the rest in what is learned from", ["by", "there", *_HEADS], rows
-    )
+            article = _PREPROCESSED["slices" if "slices" in name else name, told]
+            rows.append([name, told, *_scored(labels, test.truth), *article])
+    columns = ["by", "there", *_HEADS, *_ARTICLE_1]
+    return Table("Noise, soft edges and the rest in what is learned from", columns, rows)
 
 
 def _slices(test: Stack, by: dict[str, Run]) -> Table:
@@ -203,9 +225,11 @@ def _methods(test: Stack, by: dict[str, Run]) -> tuple[Table, dict[str, np.ndarr
     adjacent = f"{_BEST} slices" if f"{_BEST} slices" in by else last[-1]
     found = {"k-means": _kmeans(image), "Otsu": _otsu(image)}
     found |= {name: labelled(by[name], image)[0] for name in ("2D", adjacent, "3D")}
-    rows = [["truth", *_scored(test.truth, test.truth)]]
-    rows += [[name, *_scored(labels, test.truth)] for name, labels in found.items()]
-    return Table("Methods, 2 kV", ["by", *_HEADS], rows), found
+    rows: list[list[Any]] = [["truth", *_scored(test.truth, test.truth), *[None] * 4]]
+    for name, labels in found.items():
+        article = _METHODS["slices" if "slices" in name else name]
+        rows.append([name, *_scored(labels, test.truth), *article])
+    return Table("Methods, 2 kV", ["by", *_HEADS, *_ARTICLE_1], rows), found
 
 
 def _voltages(
@@ -216,11 +240,17 @@ def _voltages(
     found |= {f"network, {e:g} kV": labelled(r, test.images[e])[0] for e, r in single.items()}
     several = [test.images[e] for e in _VOLTAGES]
     found |= {f"{name} fusion": labelled(one, several)[0] for name, one in fused.items()}
-    rows = [[name, *_scored(labels, test.truth), *_ARTICLE[name]] for name, labels in found.items()]
-    columns = ["by", *_HEADS, "Article III: MP", "MGP", "MDS"]
+    sizes = {f"network, {e:g} kV": run.parameters for e, run in single.items()}
+    sizes |= {f"{name} fusion": run.parameters for name, run in fused.items()}
+    rows: list[list[Any]] = [["truth", None, *_scored(test.truth, test.truth), 0.0, 0.0, 1.0]]
+    for name, labels in found.items():
+        article = _ARTICLE.get(name, (None, None, None))
+        rows.append([name, sizes.get(name), *_scored(labels, test.truth), *article])
+    columns = ["by", "parameters", *_HEADS, "Article III: MP", "MGP", "MDS"]
     return found, Table("Voltages, alone and together", columns, rows)
 
 
+_ARTICLE_1 = ("Article I: MP %", "e_TPCF", "e_LPF", "e_D")
 _HEADS = ("MP %", "MGP %", "MDS", "fraction", "e_TPCF", "e_LPF", "e_D")
 
 

@@ -47,6 +47,7 @@ KEEPING = ":".join(
     for name in ("arena_max=1", f"trim_threshold={2**33}", f"mmap_threshold={2**33}")
 )
 _EAGER, _LAST, _COMPILED = "torch eager", "torch channels last", "torch compiled"
+_BOTH = "torch compiled, channels last"
 _STOCK, _FAST = "ours, XLA's gradients", "ours"
 
 Calls = dict[str, Callable[[], Any]]
@@ -58,6 +59,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
 
     repeats = 3 if quick else 9
     torch.set_num_threads(os.cpu_count() or 1)
+    where = device()
     tables, seconds, first = [], {}, {}
     images = random_images(2, 1, 256 if quick else 512)
     apart, calls = inference(images)
@@ -77,11 +79,26 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
             f"width 16, depth 3, 1 channel, 3 classes; {repeats} repetitions in turn, "
             f"{os.cpu_count()} threads each",
             "first call: compilation and one run",
+            f"ours on {jax.devices()[0].device_kind}, torch on {where}",
         ],
         "seconds": seconds,
         "first_call_seconds": first,
         "logits_apart": apart,
     }
+
+
+def device() -> str:
+    """Torch's device: the kind of ours."""
+    import torch
+
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise SystemExit("nets_speed: JAX is on an accelerator that this torch does not know")
+    # As XLA does by default.
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    return "cuda"
 
 
 def random_images(dims: int, batch: int, size: int) -> np.ndarray:
@@ -121,25 +138,30 @@ def inference(images: np.ndarray) -> tuple[float, Calls]:
     theirs.eval()
     graph, state = nnx.split(net)
     apply = jax.jit(lambda state, images: nnx.merge(graph, state)(images))
-    given = torch.from_numpy(np.moveaxis(images, -1, 1).copy())
-    last = TorchModularUNet(dims).eval().to(memory_format=channels_last(dims))
+    theirs.to(device())
+    given = torch.from_numpy(np.moveaxis(images, -1, 1).copy()).to(device())
+    last = TorchModularUNet(dims).eval().to(device(), memory_format=channels_last(dims))
     spread_out = given.to(memory_format=channels_last(dims))
-    compiled = torch.compile(theirs)
+    ours = jax.device_put(images)
 
     def torch_call(call: Any, given: Any) -> Callable[[], Any]:
         def run() -> Any:
             with torch.inference_mode():
-                return call(given)
+                found = call(given)
+            if found.is_cuda:
+                torch.cuda.synchronize()
+            return found
 
         return run
 
     calls: Calls = {
         _EAGER: torch_call(theirs, given),
         _LAST: torch_call(last, spread_out),
-        _COMPILED: torch_call(compiled, given),
-        _FAST: lambda: jax.block_until_ready(apply(state, images)),
+        _COMPILED: torch_call(torch.compile(theirs), given),
+        _BOTH: torch_call(torch.compile(last), spread_out),
+        _FAST: lambda: jax.block_until_ready(apply(state, ours)),
     }
-    wanted = np.moveaxis(calls[_EAGER]().numpy(), 1, -1)
+    wanted = np.moveaxis(calls[_EAGER]().cpu().numpy(), 1, -1)
     return float(np.abs(np.asarray(calls[_FAST]()) - wanted).max()), calls
 
 
@@ -159,17 +181,18 @@ def torch_steps(dims: int, batch: int, size: int, compiled: bool) -> Calls:
     from benchmarks.rivals import torch_modular_unet as rival
 
     images = torch.from_numpy(np.moveaxis(random_images(dims, batch, size), -1, 1).copy())
+    images = images.to(device())
     labels = torch.from_numpy(
         np.random.default_rng(1).integers(0, 3, images.shape[:1] + images.shape[2:])
-    )
+    ).to(device())
 
     def step(way: str) -> Callable[[], float]:
-        net, given = rival.TorchModularUNet(dims).train(), images
-        if way == _LAST:
+        net, given = rival.TorchModularUNet(dims).train().to(device()), images
+        if way in (_LAST, _BOTH):
             net = net.to(memory_format=rival.channels_last(dims))
             given = images.to(memory_format=rival.channels_last(dims))
         rule = rival.AdaBelief(list(net.parameters()), 1e-3)
-        forward: Any = torch.compile(net) if way == _COMPILED else net
+        forward: Any = torch.compile(net) if way in (_COMPILED, _BOTH) else net
 
         def once() -> float:
             loss = rival.squared_jaccard(forward(given), labels)
@@ -179,7 +202,7 @@ def torch_steps(dims: int, batch: int, size: int, compiled: bool) -> Calls:
 
         return once
 
-    return {way: step(way) for way in (_EAGER, _LAST, *[_COMPILED] * compiled)}
+    return {way: step(way) for way in (_EAGER, _LAST, *(_COMPILED, _BOTH) * compiled)}
 
 
 def timed(name: str, calls: Calls, repeats: int) -> tuple[dict[str, float], dict[str, list[float]]]:

@@ -15,15 +15,16 @@ from benchmarks._report import Table
 from bimmjax import segmentation
 
 _EVERYTHING = (slice(None),) * 3
-# As the paper's but for its width (32) and budget (100 epochs on four GPUs).
+# The paper's but for its width (32), rate (1e-4), batch (4), budget (100 epochs on four GPUs), and
+# variation of grey values. Nothing but the tenth is annotated: no block chooses the epoch.
 _HOW: dict[str, Any] = {
     "network": "xy-unet3d", "settings": {"width": 8}, "classes": 2, "patch": (10, 80, 80),
     "batch": 2, "loss": "dice", "optimiser": "adam", "learning_rate": 1e-3, "epochs": 10,
     "steps": 20, "normalise": "std", "symmetries": "plane", "brightness": 0.3, "stretch": 0.1,
-    "split": (0.1, 0.08, 0.82), "margin": 4,
+    "split": (0.1, 0.0, 0.9), "margin": 4,
 }  # fmt: skip
 _DEPTH_OF = 5  # slices seen together by a depth map
-_PAPER = {"network": 0.934, "shale": 0.921, "wood": 0.929}
+_PAPER = {"network": 0.934, "shale": "0.921, 0.918", "wood": 0.929}
 
 
 def run(quick: bool, out: Path) -> dict[str, Any]:
