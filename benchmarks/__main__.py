@@ -35,6 +35,7 @@ NAMES = {
     "areas": "areas, fractions and blur of bodies with a sharp truth, model by model",
     "verdict": "errors announced, intervals and refusals on random bodies",
     "nets_parity": "full networks in float32 and float64 against torch, values and gradients",
+    "nets_tiles": "tiles against the whole, for every network that is local",
     "nets_composite": "Modular U-Nets on a composite: rivals, learning curve, ablation, a crack",
     "nets_particles": "U-Net, UNet++, PSPNet, DeepLab v3+ on particles of three phases",
     "nets_spheres": "a 3D U-Net from a tenth of packed spheres, and on unlike materials",

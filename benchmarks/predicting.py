@@ -100,10 +100,10 @@ def _scores(trained: Any, volume: np.ndarray, case: _Case, told: str) -> list[li
     ends = ends_of([images.shape[axis] for axis in view.axes], view.tiling.multiple)
     at_once = view._replace(tiling=view.tiling._replace(sizes=ends))
     cut = view._replace(tiling=view.tiling._replace(halo=(0,) * len(ends)))
-    whole = _logits(known, images, at_once)
+    whole = logits_of(known, images, at_once)
     rows = []
     for how, one in (("whole", view), ("cut on purpose", cut)):
-        found = _logits(known, images, one)
+        found = logits_of(known, images, one)
         off = float(np.abs(found - whole).max() / whole.std())
         scores = []
         for values in (found.argmax(-1).astype(np.uint8), found):
@@ -131,7 +131,8 @@ def _score(values: np.ndarray, view: View, axis: int, shape: Sequence[int]) -> f
     return seam_score(values, borders, axis, view.tiling.multiple[along])
 
 
-def _logits(known: Any, images: Any, view: View) -> np.ndarray:
+def logits_of(known: Any, images: Any, view: View) -> np.ndarray:
+    """(z, y, x, classes) float32 of all of the images, by the tiles of a view."""
     box = (slice(0, images.shape[0]), slice(0, images.shape[1]), slice(0, images.shape[2]))
     applied = Applied(known.net, 1, view.tiling.sizes, 1)
     out = np.empty((*images.shape, known.classes), np.float32)
