@@ -88,7 +88,8 @@ def _crack(folder: Path, quick: bool, out: Path) -> tuple[Table, Path]:
     found = {name: labelled(Run(folder / name, 0, 0.0), pair.image)[0] for name in _RIVALS}
     # In order of intensity: pores, matrix, fibres.
     classes = np.array([2, 0, 1], np.uint8)
-    found["Otsu"] = classes[segmentation.otsu(pair.image, 3).read(*[slice(None)] * 3)]
+    by_grey = segmentation.otsu(pair.image, 3).read(*[slice(None)] * 3)
+    found["Otsu"] = np.take(classes, by_grey)
     rows = []
     for name, labels in found.items():
         scores = compared(labels, pair.truth)

@@ -140,7 +140,7 @@ def inference(images: np.ndarray) -> tuple[float, Calls]:
     apply = jax.jit(lambda state, images: nnx.merge(graph, state)(images))
     theirs.to(device())
     given = torch.from_numpy(np.moveaxis(images, -1, 1).copy()).to(device())
-    last = TorchModularUNet(dims).eval().to(device(), memory_format=channels_last(dims))
+    last = TorchModularUNet(dims).eval().to(device()).to(memory_format=channels_last(dims))
     spread_out = given.to(memory_format=channels_last(dims))
     ours = jax.device_put(images)
 
