@@ -89,7 +89,7 @@ def _crack(folder: Path, quick: bool, out: Path) -> tuple[Table, Path]:
     # In order of intensity: pores, matrix, fibres.
     classes = np.array([2, 0, 1], np.uint8)
     by_grey = segmentation.otsu(pair.image, 3).read(*[slice(None)] * 3)
-    found["Otsu"] = np.take(classes, by_grey)
+    found["Otsu"] = classes[by_grey.astype(np.int64)]
     rows = []
     for name, labels in found.items():
         scores = compared(labels, pair.truth)
