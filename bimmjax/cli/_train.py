@@ -71,6 +71,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    branch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Of fusion-late, one for each channel: a network trained on that alone, which is "
+            "kept; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -247,7 +256,7 @@ def train(
         noise=noise, loss=loss, class_weights=class_weights, optimiser=optimiser,
         learning_rate=learning_rate, schedule=schedule, patience=patience, stop=stop,
         epochs=epochs, steps=steps, minutes=minutes, accumulate=accumulate, precision=precision,
-        seed=seed, pretrained=pretrained, frozen_norms=frozen_norms,
+        seed=seed, pretrained=pretrained, frozen_norms=frozen_norms, branches=branch or None,
     )  # fmt: skip
     images, right, weights = volumes_of(image, labels, channel or [], weight)
     if images is None and recipe is None:
@@ -266,6 +275,8 @@ def train(
             told = {name: getattr(before, name) for name in before.__dataclass_fields__} | told
             if pretrained is not None:
                 told["pretrained_hash"] = ""
+            if branch:
+                told["branches_hash"] = ()
         else:
             told = {"network": "modular-unet"} | told
         if "classes" not in told:

@@ -9,6 +9,7 @@ from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.nets._blocks.convolution import Conv
+from bimmjax.nets._blocks.norms import freeze_norms
 from bimmjax.nets._network import Network, check_common
 from bimmjax.nets._networks.unet import UNet
 from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
@@ -210,8 +211,10 @@ class LateFusion(_Fusion):
         one), which tells what each voltage contributes. The paper's were 0.5, 0.3 and 0.2 for 1,
         2 and 4 kV.
 
-    `heads` gives the final logits and those of every branch, so that the branches can be trained
-    at once; trained one after the other, as in the paper, they are `branches`.
+    `heads` gives the final logits and those of every branch, so that all is trained at once. In
+    the paper the branches are trained first, each on its own voltage: the setting `branches` of a
+    recipe takes them from the folders of those runs and keeps them (`fix_branches`), and only the
+    last layer learns.
 
     Raises
     ------
@@ -229,6 +232,8 @@ class LateFusion(_Fusion):
     >>> len(net.heads(jnp.zeros((1, 8, 8, 2)))), net.voting_weights.tolist()
     (3, [0.5, 0.5])
     """
+
+    fixed: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -265,14 +270,29 @@ class LateFusion(_Fusion):
             raise InputError('combine: got "ensemble", wants "voting" for voting weights')
         return jax.nn.softmax(self.votes[...])
 
+    def fix_branches(self) -> None:
+        """Keep the branches as they are in training: parameters, running averages, no dropout."""
+        self.fixed = ("branches",)
+        for branch in self.branches:
+            freeze_norms(branch)
+            branch.eval()
+
+    def train(self, **attributes: object) -> None:
+        super().train(**attributes)
+        if self.fixed:
+            self.fix_branches()
+
     def _all_heads(self, images: Array) -> tuple[Array, ...]:
         branches = self._apply_branches(images)
+        return (self._combined(branches), *(() if self.fixed else branches))
+
+    def _combined(self, branches: list[Array]) -> Array:
         if self.ensemble is not None:
             joined = jnp.concatenate([jax.nn.softmax(logits) for logits in branches], -1)
-            return (self.ensemble(joined), *branches)
+            return self.ensemble(joined)
         logs = jnp.stack([jax.nn.log_softmax(logits) for logits in branches], -1)
         weights = jnp.log(self.voting_weights).astype(logs.dtype)
-        return (jax.nn.logsumexp(logs + weights, -1), *branches)
+        return jax.nn.logsumexp(logs + weights, -1)
 
     def _forward(self, images: Array) -> Array:
         return self._all_heads(images)[0]

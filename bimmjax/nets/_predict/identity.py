@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
-from flax import nnx
-
 from bimmjax.nets._predict.given import Given
 from bimmjax.nets._predict.images import Images
-from bimmjax.nets._train.checkpoint import named_arrays
+from bimmjax.nets._train.checkpoint import hash_of
 
 
 def identity_of(
@@ -19,7 +16,7 @@ def identity_of(
     """All that decides about the labels but how they are `blended`, as JSON gives it back."""
     told = {
         "network": found.name,
-        "weights": _weights(found.net),
+        "weights": hash_of(found.net),
         "normalise": how,
         "image": images.fingerprint(),
         "normalisations": [list(one) for one in images.normalisations],
@@ -27,13 +24,3 @@ def identity_of(
         "consensus": bool(consensus),
     }
     return json.loads(json.dumps(told))
-
-
-def _weights(net: Any) -> str:
-    hashed = hashlib.sha256()
-    # Keys of dropout and noise have no part in it.
-    learned = nnx.state(net, nnx.Not(nnx.RngState))
-    for name, array in sorted(named_arrays(learned).items()):
-        hashed.update(f"{name} {array.shape} {array.dtype} ".encode())
-        hashed.update(array.tobytes())
-    return hashed.hexdigest()

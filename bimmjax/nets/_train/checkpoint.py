@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from bimmjax._core.checks import InputError
 
@@ -97,6 +99,16 @@ def named_arrays(state: Any) -> dict[str, np.ndarray]:
     found = {_name(path): np.asarray(_plain(leaf)) for path, leaf in leaves}
     assert len(found) == len(leaves)
     return found
+
+
+def hash_of(net: nnx.Module) -> str:
+    """SHA-256 of all that a network has learned, running averages among it."""
+    hashed = hashlib.sha256()
+    # Keys of dropout and noise have no part in it.
+    for name, array in sorted(named_arrays(nnx.state(net, nnx.Not(nnx.RngState))).items()):
+        hashed.update(f"{name} {array.shape} {array.dtype} ".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()
 
 
 def restored(state: Any, arrays: dict[str, np.ndarray], where: Path) -> Any:

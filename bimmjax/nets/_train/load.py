@@ -13,10 +13,11 @@ from bimmjax.nets._backbones.pretrained import backbones_of, load_pretrained
 from bimmjax.nets._blocks.norms import freeze_norms
 from bimmjax.nets._build import build
 from bimmjax.nets._network import Network
+from bimmjax.nets._networks.fusion import LateFusion
 from bimmjax.nets._train.checkpoint import checkpoints, place, read, restored
 from bimmjax.nets._train.folder import RECIPE
 from bimmjax.nets._train.recipe import Recipe, recipe_of
-from bimmjax.nets._train.step import State
+from bimmjax.nets._train.step import State, divided
 
 
 def load(folder: str | os.PathLike[str], which: str = "best") -> tuple[nnx.Module, Recipe]:
@@ -68,6 +69,8 @@ def built(recipe: Recipe) -> Network:
     if recipe.frozen_norms:
         for part in backbones_of(net) or [net]:
             freeze_norms(part)
+    if recipe.branches and isinstance(net, LateFusion):
+        net.fix_branches()
     return net
 
 
@@ -95,7 +98,7 @@ def put_back(net: nnx.Module, out: Path, epoch: int) -> None:
     """Give a network the parameters of a checkpoint, and set it to eval mode."""
     arrays, _ = read(out, epoch)
     kept = {name: a for name, a in arrays.items() if not name.startswith("optimiser")}
-    _, params, rest = nnx.split(net, nnx.Param, ...)
+    _, params, rest = divided(net)
     found = restored(State(params, rest, None), kept, place(out, epoch))
     nnx.update(net, found.params, found.rest)
     net.eval()

@@ -48,6 +48,12 @@ class Recipe:
         Batch normalisations use and keep the running averages that they begin with (see
         `freeze_norms`): those of the backbone after a pretrained start; of a network without a
         backbone all of them, for batches of one.
+    branches : tuple of str
+        Of "fusion-late": folders of finished runs of `train`, one for each channel. Its branches
+        begin with what was best there and are kept; only its last layer learns. Their sizes need
+        not be told in `settings`. Empty: all is trained at once.
+    branches_hash : tuple of str
+        SHA-256 of their weights; training fills it in, and refuses others where it is given.
     images, labels, weight
         Paths: for each specimen its channels, its labels, how much its voxels count ("": all
         alike). Empty where arrays were given.
@@ -112,6 +118,8 @@ class Recipe:
     pretrained: str = ""
     pretrained_hash: str = ""
     frozen_norms: bool = False
+    branches: tuple[str, ...] = ()
+    branches_hash: tuple[str, ...] = ()
     images: tuple[tuple[str, ...], ...] = ()
     labels: tuple[str, ...] = ()
     weight: tuple[str, ...] = ()
@@ -150,6 +158,7 @@ class Recipe:
 _TABLES = {
     "network": (
         "network", "classes", "channels", "pretrained", "pretrained_hash", "frozen_norms",
+        "branches", "branches_hash",
     ),
     "data": (
         "images", "labels", "weight", "normalise", "split", "margin", "every", "slices",
@@ -205,6 +214,8 @@ def recipe_text(recipe: Recipe) -> str:
     pretrained = ""
     pretrained_hash = ""
     frozen_norms = false
+    branches = []
+    branches_hash = []
     <BLANKLINE>
     [network.settings]
     depth = 3
@@ -223,7 +234,7 @@ def recipe_text(recipe: Recipe) -> str:
 
 def difference(one: Recipe, other: Recipe) -> str | None:
     """The first setting that differs, in words; where files lie does not count."""
-    apart = ("images", "labels", "weight", "pretrained")
+    apart = ("images", "labels", "weight", "pretrained", "branches")
     for each in fields(Recipe):
         here, there = getattr(one, each.name), getattr(other, each.name)
         if each.name not in apart and here != there:
@@ -274,6 +285,15 @@ def _checked(recipe: Recipe) -> Recipe:
         _check_is(name, getattr(recipe, name), str, "words")
     for name in ("split", "patch", "class_weights"):
         _check_is(name, getattr(recipe, name), tuple, "a list of numbers")
+    for name in ("branches", "branches_hash"):
+        _check_is(name, getattr(recipe, name), tuple, "a list of words, one for each channel")
+        for one in getattr(recipe, name):
+            _check_is(name, one, str, "words")
+    if recipe.branches and recipe.network != "fusion-late":
+        raise InputError(
+            f"branches: got {len(recipe.branches)} for {recipe.network}, wants none but for "
+            "fusion-late"
+        )
     _check_is("frozen_norms", recipe.frozen_norms, bool, "true or false")
     _check_is("settings", recipe.settings, dict, "names and values")
     choice("normalise", recipe.normalise, WAYS)

@@ -24,7 +24,7 @@ class State(NamedTuple):
 
     params: Any
     rest: Any
-    """Running averages, and the keys and counters of dropout and noise."""
+    """Running averages, the keys and counters of dropout and noise, and parts that are kept."""
     optimiser: Any
 
 
@@ -50,9 +50,9 @@ class Stepper:
                 conv_general_dilated=lax.conv_general_dilated, raise_if_not_found=False
             )
         net.train()
-        learning, params, rest = nnx.split(net, nnx.Param, ...)
+        learning, params, rest = divided(net)
         net.eval()
-        applied = nnx.split(net, nnx.Param, ...)[0]
+        applied = divided(net)[0]
         rule = optimiser(recipe)
         loss = partial(
             loss_named(recipe.loss),
@@ -84,6 +84,13 @@ class Stepper:
         return [shared_out(self.mesh, array) for array in batch]
 
 
+def divided(net: nnx.Module) -> tuple[Any, Any, Any]:
+    """The graph of a network, the parameters that learn, and the rest: `fixed` parts, too."""
+    fixed = nnx.Any(*(nnx.PathContains(part) for part in getattr(net, "fixed", ())))
+    graph, params, rest = nnx.split(net, nnx.All(nnx.Param, nnx.Not(fixed)), ...)
+    return graph, params, rest
+
+
 def optimiser(recipe: Recipe) -> optax.GradientTransformation:
     """The direction of steps, without the learning rate; optax's own constants."""
     rules = {"adam": optax.scale_by_adam, "adabelief": optax.scale_by_belief}
@@ -112,7 +119,7 @@ def _learn(
         shares = getattr(net, "head_weights", None) or (1.0,) * len(heads)
         each = [loss(head, labels, weight=_given(weight)) for head in heads]
         total = sum((s * one for s, one in zip(shares, each, strict=True)), jnp.float32(0.0))
-        return total / sum(shares), nnx.split(net, nnx.Param, ...)[2]
+        return total / sum(shares), divided(net)[2]
 
     (found, rest), slope = jax.value_and_grad(objective, has_aux=True)(state.params)
     # The vectorised exponential and maximum of some backends lose NaN, so that a loss may look

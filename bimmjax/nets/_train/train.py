@@ -18,9 +18,11 @@ from flax import nnx
 from bimmjax._core.checks import InputError
 from bimmjax.descriptors import Scores
 from bimmjax.descriptors._confusion import scores
+from bimmjax.nets._blocks.convolution import count_parameters
 from bimmjax.nets._data.ahead import made_ahead
 from bimmjax.nets._data.tiles import Tiles
 from bimmjax.nets._train import checkpoint
+from bimmjax.nets._train.branches import take_branches, with_branches
 from bimmjax.nets._train.data import Data, data_of, opened, with_patch
 from bimmjax.nets._train.devices import everywhere, mesh_for
 from bimmjax.nets._train.folder import (
@@ -34,7 +36,7 @@ from bimmjax.nets._train.folder import (
 from bimmjax.nets._train.load import built, put_back, with_pretrained
 from bimmjax.nets._train.recipe import Recipe, recipe_of
 from bimmjax.nets._train.schedule import Course, rate
-from bimmjax.nets._train.step import Stepper
+from bimmjax.nets._train.step import Stepper, divided
 
 
 class Diverged(InputError):
@@ -119,10 +121,12 @@ def train(
     ... # doctest: +SKIP
     """
     told, specimens = opened(recipe_of(recipe), images, labels, weight)
+    folder = Path(out)
+    told, branches = with_branches(told, folder, overwrite)
     net = built(told)
+    take_branches(net, branches)
     told = with_patch(told, net, specimens)
     _warn_of_one(net, told)
-    folder = Path(out)
     told = with_pretrained(net, told, folder, overwrite)
     # Before what takes long.
     try:
@@ -206,7 +210,7 @@ class _Run:
         from bimmjax import __version__
 
         # The stepper validates with what it holds: give it the best.
-        _, params, rest = nnx.split(net, nnx.Param, ...)
+        _, params, rest = divided(net)
         placed = self._stepper.state._replace(params=params, rest=rest)
         self._stepper.state = jax.device_put(placed, everywhere(self._stepper.mesh))
         test = self._validated(self._data.test)
@@ -214,7 +218,7 @@ class _Run:
         sampler = self._data.sampler
         return {
             "network": self._recipe.network,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+            "parameters": count_parameters(net),
             "epochs": self.course.epoch,
             "minutes": self._recipe.minutes,
             "minutes_spent": self.course.seconds / 60.0,
