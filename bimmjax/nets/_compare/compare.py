@@ -238,6 +238,9 @@ class _Run:
         files = {JSON: json.dumps(told, indent=2, allow_nan=False) + "\n"}
         if rows:
             files |= {CSV: csv_of(found), MARKDOWN: markdown_of(found, finished=finished)}
+        else:
+            # Those of an earlier call would look finished.
+            _without(self._out, CSV, MARKDOWN)
         for name, text in files.items():
             with new_file(self._out / name) as partial:
                 partial.write_text(text, encoding="utf-8")
@@ -324,12 +327,16 @@ def _check_same(out: Path, common: Common) -> None:
 
 def _emptied(out: Path, made: Sequence[Entry], methods: Sequence[str]) -> None:
     """Leave nothing of earlier runs: whoever goes on cannot tell what is old from what is done."""
-    for name in (CSV, MARKDOWN, *(f"{picture}.png" for picture in PICTURES)):
-        (out / name).unlink(missing_ok=True)
+    _without(out, *(f"{picture}.png" for picture in PICTURES))
     for entry in made:
         prepare(out / entry.name, entry.recipe, overwrite=True)
     for name in (*(entry.name for entry in made), *methods):
-        (out / name / SCORE).unlink(missing_ok=True)
+        _without(out / name, SCORE)
+
+
+def _without(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _machine(devices: int | None) -> dict[str, Any]:

@@ -209,6 +209,9 @@ def test_matrices_and_curves():
     curve = plot.annotation(found).axes[0]
     np.testing.assert_array_equal(curve.lines[0].get_xdata(), [3, 30])
     np.testing.assert_allclose(curve.lines[0].get_ydata(), [70 / 105, 90 / 105])
+    assert list(plot.comparison(found)) == ["curves", "learning_curve"]
+    nothing = comparison(Row("unet", "rival", error="loss: got nan"))
+    assert plot.comparison(nothing) == {}
     for draw in (plot.confusions, plot.learned, plot.annotation):
         with pytest.raises(InputError, match="found: got no"):
             draw(comparison(Row("unet", "rival")))
