@@ -51,14 +51,14 @@ def combinations(given: Sequence[str] | Mapping[str, Any]) -> list[Changes]:
     else:
         words = [given] if isinstance(given, str) else given
         named = [_parted("sweep", one, several=True) for one in words]
-    values: dict[str, list[Any]] = {}
+    values: dict[str, Any] = {}
     for name, one in named:
-        one = one.tolist() if hasattr(one, "tolist") else one
+        one = _plain(one)
         if not isinstance(one, list | tuple | range) or not one:
             raise InputError(f"sweep: got {name} = {one!r}, wants a list of values")
         if name in values:
             raise InputError(f"sweep: got {name} twice, wants all its values in one list")
-        values[name] = [each.tolist() if hasattr(each, "tolist") else each for each in one]
+        values[name] = list(map(_plain, one))
     count = math.prod(map(len, values.values()))
     if count > _MOST:
         raise InputError(f"sweep: got {count} combinations, wants {_MOST} at most")
@@ -108,6 +108,11 @@ def _parted(argument: str, given: Any, several: bool = False) -> tuple[str, Any]
     # Words have no quotes, and then no brackets either.
     apart = [_value(one) for one in value.split(",") if one.strip()]
     return name.strip(), together if isinstance(together, list) else apart
+
+
+def _plain(value: Any) -> Any:
+    """Lists and numbers of numpy's."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _value(text: str) -> Any:
