@@ -99,6 +99,15 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=A,B,...",
+            help="Values of a setting of the first rival; repeated: all combinations are trained, "
+            "and judged by the validation block.",
+            show_default=False,
+        ),
+    ] = None,
     devices: Annotated[
         int | None,
         typer.Option(
@@ -155,8 +164,8 @@ def compare(
                     given, images, right, out, weight=weights,
                     names=[] if names is None else names.split(","),
                     classical=[one for word in classical or [] for one in word.split(",")],
-                    slices=numbers, each=each, ablate=ablate or (), devices=devices,
-                    overwrite=overwrite, progress=progress,
+                    slices=numbers, each=each, ablate=ablate or (), sweep=sweep or (),
+                    devices=devices, overwrite=overwrite, progress=progress,
                 )  # fmt: skip
         except KeyboardInterrupt:
             text = KEPT.format("without --overwrite " if overwrite else "")
@@ -235,6 +244,8 @@ def _tell(found: Comparison, out: Path) -> None:
         table.add_column(escape(shown), justify="right" if number else "left", no_wrap=number > 0,
                          overflow="fold")  # fmt: skip
     for row in found.rows:
+        if row.role == "sweep":
+            continue
         ious = [] if row.scores is None else [*row.by_class("iou"), row.mean("iou")]
         times = (row.seconds_per_epoch, row.seconds_per_image)
         table.add_row(
@@ -247,4 +258,9 @@ def _tell(found: Comparison, out: Path) -> None:
     for row in found.rows:
         if row.error:
             console.print(f"{escape(row.name)} has no scores: {escape(row.error)}", soft_wrap=True)
+    best = found.best_of_sweep
+    if best is not None:
+        share = 100.0 * (best.validation("mean_iou") or 0.0)
+        told = f"{escape(best.name)} (validation block: mean IoU {share:.2f} %)"
+        console.print(f"Best of the sweep: {told}", soft_wrap=True)
     console.print(f"Written: {escape(str(out / 'compare.md'))}", soft_wrap=True)

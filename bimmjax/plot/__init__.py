@@ -6,6 +6,7 @@ from bimmjax.plot._comparison import comparison as comparison
 from bimmjax.plot._comparison import confusions as confusions
 from bimmjax.plot._comparison import learned as learned
 from bimmjax.plot._comparison import predictions as predictions
+from bimmjax.plot._comparison import swept as swept
 from bimmjax.plot._correlations import confusion as confusion
 from bimmjax.plot._correlations import correlations as correlations
 from bimmjax.plot._cross_check import cross_check as cross_check

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PIXELS = 500  # of a slice along an axis; more no panel of two inches shows
 _PANEL = 2.1  # inches
 _RIVALS = 5  # side by side
+_COLOURS = 8  # of a sweep's runs
 _ERROR = "#D55E00"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)))
 
@@ -38,7 +39,7 @@ def comparison(found: Comparison) -> dict[str, Figure]:
     Returns
     -------
     dict
-        Figures: "predictions", "confusion", "curves", "learning_curve".
+        Figures: "predictions", "confusion", "curves", "learning_curve", "sweep".
     """
     made: dict[str, Figure] = {}
     if found.example is not None and found.example.labels:
@@ -47,6 +48,8 @@ def comparison(found: Comparison) -> dict[str, Figure]:
         made["curves"] = learned(found)
     if any(row.scores is not None for row in found.of("learning curve")):
         made["learning_curve"] = annotation(found)
+    if found.best_of_sweep is not None:
+        made["sweep"] = swept(found)
     return made
 
 
@@ -254,6 +257,42 @@ def annotation(found: Comparison) -> Figure:
         tidy(axes)
     grid[0].set_ylabel("IoU (test block)")
     grid[-1].legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    made.tight_layout()
+    return made
+
+
+def swept(found: Comparison) -> Figure:
+    """Validation loss of a sweep's runs over epochs: the best eight in colour, a dot each.
+
+    Parameters, returns and errors as for `predictions`; wants a sweep.
+    """
+    if found.best_of_sweep is None:
+        raise InputError("found: got no sweep, wants one")
+    rows = [row for row in found.rows if row.swept and row.history]
+    rows.sort(key=lambda row: -(row.validation("mean_iou") or 0.0))
+    made = figure(7.4, 3.3)
+    axes = made.subplots(1, 1, squeeze=False)[0, 0]
+    for number, row in enumerate(rows):
+        values = [line["validation_loss"] for line in row.history]
+        epochs = [line["epoch"] for line in row.history]
+        if number >= _COLOURS or not row.best_epoch:
+            axes.plot(epochs, values, color=QUIET, linewidth=0.6, zorder=1)
+            continue
+        name = ", ".join(f"{name} {value}" for name, value in (row.swept or {}).items())
+        share = 100.0 * (row.validation("mean_iou") or 0.0)
+        colour = phase_colour(number)
+        axes.plot(epochs, values, color=colour, linewidth=1.5, label=f"{name}: {share:.1f} %")
+        best = row.best_epoch - 1
+        axes.plot(epochs[best], values[best], "o", color=colour, markersize=5)
+    if all(line["validation_loss"] > 0.0 for row in rows for line in row.history):
+        axes.set_yscale("log")
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel("Validation loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    title(axes, "In order of mean IoU, validation block")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    tidy(axes)
     made.tight_layout()
     return made
 

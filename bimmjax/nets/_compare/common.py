@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from bimmjax._core.checks import InputError
-from bimmjax.nets._compare.entry import CURVE, Entry
+from bimmjax.nets._compare.entry import CURVE, SWEEP, Entry
 from bimmjax.nets._data.census import Census, census
 from bimmjax.nets._data.sampler import annotated, spread
 from bimmjax.nets._data.specimen import KEPT, Specimen, normalised
@@ -81,9 +81,14 @@ def prepared(
     labelled = [one.labelled(blocks.test) for one, blocks in zip(counts, splits, strict=True)]
     if not any(held.size for held in labelled):
         raise InputError("labels: got none within the test block, wants some to compare with")
+    swept = any(entry.role == SWEEP for entry in entries)
+    seen = [one.labelled(blocks.validation) for one, blocks in zip(counts, splits, strict=True)]
+    if swept and not any(held.size for held in seen):
+        raise InputError("labels: got none within the validation block, wants some for a sweep")
     slices = _annotated(counts, splits, first)
     every = sum(held.size for held in slices)
     completed = []
+    built_before: dict[str, Any] = {}
     for entry in entries:
         if entry.role == CURVE and entry.recipe.slices == (first.slices or every):
             continue  # the last point of the curve is the rival itself
@@ -94,7 +99,7 @@ def prepared(
         )  # fmt: skip
         completed.append(
             entry._replace(
-                recipe=_checked(entry, recipe, specimens, devices),
+                recipe=_checked(entry, recipe, specimens, devices, built_before),
                 slices=sum(held.size for held in own),
             )
         )
@@ -150,12 +155,19 @@ def _known_by(*volumes: Volume) -> list[Any]:
 
 
 def _checked(
-    entry: Entry, recipe: Recipe, specimens: Sequence[Specimen], devices: int | None
+    entry: Entry,
+    recipe: Recipe,
+    specimens: Sequence[Specimen],
+    devices: int | None,
+    built_before: dict[str, Any],
 ) -> Recipe:
     """The recipe with its patch, and an error that names the entry."""
     try:
-        # Shapes only: nothing is drawn at random, nor kept.
-        net = nnx.eval_shape(lambda: built(recipe))
+        # Shapes only: nothing is drawn at random. Most runs of a sweep have the same network.
+        known = repr((recipe.network, recipe.settings, recipe.frozen_norms))
+        if known not in built_before:
+            built_before[known] = nnx.eval_shape(lambda: built(recipe))
+        net = built_before[known]
         recipe = with_patch(recipe, net, specimens)
         mesh_for(recipe.batch, recipe.patch, net.multiple[0], devices)
     except InputError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from bimmjax._core.checks import InputError, real_number
 from bimmjax.nets._compare.classical import check_classical
 from bimmjax.nets._compare.common import Common, prepared
-from bimmjax.nets._compare.entry import ABLATION, CURVE, RIVAL, Entry, entries
+from bimmjax.nets._compare.entry import ABLATION, CURVE, RIVAL, SWEEP, Entry, entries
 from bimmjax.nets._compare.result import Comparison, Example, Row
 from bimmjax.nets._compare.score import SCORE, classical_scored, counting, network_scored
 from bimmjax.nets._compare.tables import csv_of, markdown_of
@@ -25,9 +25,9 @@ from bimmjax.volumes import Volume
 
 JSON, CSV, MARKDOWN = "compare.json", "compare.csv", "compare.md"
 # Drawn by whoever asks for them (`plot.comparison`); known here to be removed with the tables.
-PICTURES = ("predictions", "confusion", "curves", "learning_curve")
+PICTURES = ("predictions", "confusion", "curves", "learning_curve", "sweep")
 CLASSICAL_ROLE = "classical"
-_ORDER = (RIVAL, CLASSICAL_ROLE, CURVE, ABLATION)
+_ORDER = (RIVAL, CLASSICAL_ROLE, CURVE, ABLATION, SWEEP)
 
 Progress = Callable[[str, int, int], object]
 
@@ -45,6 +45,7 @@ def compare(
     slices: Sequence[int] = (),
     each: bool = False,
     ablate: Sequence[str] | Mapping[str, Any] = (),
+    sweep: Sequence[str] | Mapping[str, Any] = (),
     devices: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -81,6 +82,10 @@ def compare(
     ablate : sequence of "NAME=VALUE", or mapping
         Each is a change of one setting of the first recipe or of its network; "settings.noise=0"
         is the network's where both have a setting of that name.
+    sweep : mapping of names to values, or sequence of "NAME=A,B,..."
+        All combinations, 100 at most, are runs of the first recipe with these settings:
+        {"learning_rate": [1e-4, 1e-3], "batch": [2, 4]}. They are judged by the validation block,
+        and not scored on the test block, which would choose among them.
     devices
         As for `train`, for each run.
     overwrite : bool
@@ -122,8 +127,9 @@ def compare(
         real_number("minutes", minutes, 0.0, 1e6)
     folder = Path(out)
     made = entries(
-        recipes, given=images is not None, minutes=minutes, slices=slices, each=each, ablate=ablate
-    )
+        recipes, given=images is not None, minutes=minutes, slices=slices, each=each,
+        ablate=ablate, sweep=sweep,
+    )  # fmt: skip
     classes = made[0].recipe.classes
     called = _names(names, classes)
     _check_names(made, methods)
@@ -197,6 +203,7 @@ class _Run:
             entry.change,
             entry.recipe,
             training_slices=entry.slices,
+            swept=entry.swept,
         )
         try:
             train(
@@ -207,10 +214,12 @@ class _Run:
             kept = read_log(folder) if checkpoints(folder) else []
             self._rows.append(row._replace(error=str(error), history=tuple(kept)))
             return
-        found = network_scored(
-            folder, common, self._devices,
-            lambda done, total: tell(f"Predicting {entry.name}", done, total),
-        )  # fmt: skip
+        scored = None
+        if entry.role != SWEEP:
+            scored = network_scored(
+                folder, common, self._devices,
+                lambda done, total: tell(f"Predicting {entry.name}", done, total),
+            )  # fmt: skip
         told = json.loads((folder / SUMMARY).read_text("utf-8"))
         history = read_log(folder)
         # The first one compiles.
@@ -222,13 +231,13 @@ class _Run:
                 best_epoch=told["best_epoch"],
                 minutes=told["minutes_spent"],
                 seconds_per_epoch=float(np.median(seconds)) if seconds else None,
-                seconds_per_image=found.seconds_per_image,
-                scores=found.scores,
+                seconds_per_image=None if scored is None else scored.seconds_per_image,
+                scores=None if scored is None else scored.scores,
                 history=tuple(history),
             )
         )
-        if entry.role == RIVAL:
-            self._look(entry.name, found.labels)
+        if scored is not None and entry.role == RIVAL:
+            self._look(entry.name, scored.labels)
 
     def write(self, *, finished: bool) -> Comparison:
         """All there is so far as compare.json, compare.csv and compare.md."""
@@ -238,6 +247,9 @@ class _Run:
         files = {JSON: json.dumps(told, indent=2, allow_nan=False) + "\n"}
         if rows:
             files |= {CSV: csv_of(found), MARKDOWN: markdown_of(found, finished=finished)}
+        else:
+            # Those of an earlier call would look finished.
+            _without(self._out, CSV, MARKDOWN)
         for name, text in files.items():
             with new_file(self._out / name) as partial:
                 partial.write_text(text, encoding="utf-8")
@@ -324,12 +336,16 @@ def _check_same(out: Path, common: Common) -> None:
 
 def _emptied(out: Path, made: Sequence[Entry], methods: Sequence[str]) -> None:
     """Leave nothing of earlier runs: whoever goes on cannot tell what is old from what is done."""
-    for name in (CSV, MARKDOWN, *(f"{picture}.png" for picture in PICTURES)):
-        (out / name).unlink(missing_ok=True)
+    _without(out, *(f"{picture}.png" for picture in PICTURES))
     for entry in made:
         prepare(out / entry.name, entry.recipe, overwrite=True)
     for name in (*(entry.name for entry in made), *methods):
-        (out / name / SCORE).unlink(missing_ok=True)
+        _without(out / name, SCORE)
+
+
+def _without(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _machine(devices: int | None) -> dict[str, Any]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bimmjax._core.checks import InputError, whole_number
+from bimmjax.nets._compare.changes import Changes, changed, combinations, in_words, single
 from bimmjax.nets._train.recipe import Recipe, recipe_of
 
 # What makes scores comparable; all of it is the same for all.
 _COMMON = ("classes", "split", "margin", "every", "slices", "seed")
 _DATA = ("images", "labels", "weight")
-# Before the name of a network's setting that recipes have, too.
-_OWN = "settings."
-# What an ablation may not touch: rivals would be scored on other voxels, or as another network.
-_FIXED = ("network", "settings", "classes", "channels", "split", "margin", "minutes", *_DATA)
 
-RIVAL, CURVE, ABLATION = "rival", "learning curve", "ablation"
+RIVAL, CURVE, ABLATION, SWEEP = "rival", "learning curve", "ablation", "sweep"
 
 
 class Entry(NamedTuple):
@@ -29,13 +26,15 @@ class Entry(NamedTuple):
     """Also of its folder."""
     recipe: Recipe
     role: str = RIVAL
-    """"rival", "learning curve" or "ablation"."""
+    """"rival", "learning curve", "ablation" or "sweep"."""
     of: str = ""
     """The entry that it is a variation of."""
     change: str = ""
     """The setting that differs from it, in words."""
     slices: int = 0
     """Annotated ones that it learns from; known once the data are."""
+    swept: Changes | None = None
+    """Settings of this point of a sweep, which a rival may be, too."""
 
 
 def entries(
@@ -46,6 +45,7 @@ def entries(
     slices: Sequence[int] = (),
     each: bool = False,
     ablate: Sequence[str] | Mapping[str, Any] = (),
+    sweep: Sequence[str] | Mapping[str, Any] = (),
 ) -> list[Entry]:
     """All runs, each under a name of its own: rivals first.
 
@@ -57,6 +57,7 @@ def entries(
     slices : how many annotated slices the points of a learning curve have.
     each : learning curves of all recipes instead of the first.
     ablate : "NAME=VALUE" or names and values, each a change of the first recipe.
+    sweep : "NAME=A,B,..." or names and lists of values, all combinations of which are runs.
 
     Raises
     ------
@@ -70,10 +71,12 @@ def entries(
     for name, one in found.items():
         _check_common(first_name, first, name, one, _COMMON if given else (*_COMMON, *_DATA))
     rivals = [Entry(name, recipe_of(one)) for name, one in found.items()]
+    rivals[0], points = _sweep(rivals[0], sweep)
     made = list(rivals)
     for entry in rivals if each else rivals[:1]:
         made += _curve(entry, slices)
     made += _ablation(rivals[0], ablate)
+    made += points
     return _apart(made)
 
 
@@ -147,8 +150,8 @@ def _check_common(
         one, other = getattr(first, setting), getattr(recipe, setting)
         if one != other:
             raise InputError(
-                f"{setting}: got {_told(other)} in {name} and {_told(one)} in {first_name}, wants "
-                "the same for all that are compared"
+                f"{setting}: got {in_words(other)} in {name} and {in_words(one)} in {first_name}, "
+                "wants the same for all that are compared"
             )
 
 
@@ -166,59 +169,40 @@ def _curve(entry: Entry, slices: Sequence[int]) -> list[Entry]:
 
 
 def _ablation(entry: Entry, ablate: Sequence[str] | Mapping[str, Any]) -> list[Entry]:
-    if isinstance(ablate, Mapping):
-        changes = list(ablate.items())
-    else:
-        changes = [_change(one) for one in ([ablate] if isinstance(ablate, str) else ablate)]
     found = []
-    for name, value in changes:
-        recipe = _changed(entry.recipe, name, value)
-        told = f"{name}={_told(value)}"
+    for name, value in single(ablate):
+        recipe = changed(entry.recipe, {name: value}, "ablate")
+        told = f"{name}={in_words(value)}"
+        if recipe == entry.recipe:
+            raise InputError(f"ablate: got {told}, as it is already; wants a change")
         found.append(
             Entry(
                 f"{entry.name}-{folder_name(told)}", recipe, ABLATION, entry.name,
-                f"{name} = {_told(value)}",
+                f"{name} = {in_words(value)}",
             )
         )  # fmt: skip
     return found
 
 
-def _change(given: Any) -> tuple[str, Any]:
-    """Name and value of NAME=VALUE, or of a pair."""
-    import tomllib
-
-    if isinstance(given, tuple) and len(given) == 2:
-        return given
-    name, equals, value = str(given).partition("=")
-    if not equals or not name.strip().removeprefix(_OWN).isidentifier():
-        raise InputError(f"ablate: got {given!r}, wants NAME=VALUE")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()
-
-
-def _changed(recipe: Recipe, name: str, value: Any) -> Recipe:
-    """The recipe with one setting changed: its own, or else its network's.
-
-    `settings.NAME` is always the network's, for names that both have ("noise").
-    """
-    if name in _FIXED:
-        raise InputError(f"ablate: got {name}, which has to be the same for all; wants another")
-    if name in {one.name for one in fields(Recipe)} and not name.startswith(_OWN):
-        own = tuple(value) if isinstance(value, list) else value
-        changed = recipe_of(replace(recipe, **{name: own}))
-    else:
-        settings = recipe.settings | {name.removeprefix(_OWN): value}
-        changed = recipe_of(replace(recipe, settings=settings))
-    if changed == recipe:
-        raise InputError(f"ablate: got {name}={_told(value)}, as it is already; wants a change")
-    return changed
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_told, value)) + "]"
-    return str(value)
+def _sweep(entry: Entry, sweep: Sequence[str] | Mapping[str, Any]) -> tuple[Entry, list[Entry]]:
+    """The runs of a sweep; the point that is the rival itself is not trained again."""
+    grid = combinations(sweep)
+    shares = entry.recipe.split
+    if grid and shares[1] == 0.0:
+        raise InputError(
+            f"split: got {' '.join(f'{s:g}' for s in shares)}, wants a share for a validation "
+            "block to judge a sweep by"
+        )
+    found: list[Entry] = []
+    for point in grid:
+        recipe = changed(entry.recipe, point, "sweep")
+        told = [(name, in_words(value)) for name, value in point.items()]
+        change = ", ".join(f"{name} = {value}" for name, value in told)
+        if recipe in [one.recipe for one in found]:
+            raise InputError(f"sweep: got {change} twice, wants each combination once")
+        name = "-".join([entry.name, *(folder_name(f"{name}={value}") for name, value in told)])
+        found.append(Entry(name, recipe, SWEEP, entry.name, change, swept=point))
+    itself = next((one for one in found if one.recipe == entry.recipe), None)
+    if itself is None:
+        return entry, found
+    return entry._replace(swept=itself.swept), [one for one in found if one is not itself]

@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
     name: str
     role: str
-    """"rival", "learning curve", "ablation" or "classical"."""
+    """"rival", "learning curve", "ablation", "sweep" or "classical"."""
     of: str = ""
     """The rival that it is a variation of."""
     change: str = ""
@@ -33,11 +33,13 @@ class Row(NamedTuple):
     """Of labelling a slice that is in memory; median, without compiling."""
     training_slices: int | None = None
     scores: Scores | None = None
-    """On the test block."""
+    """On the test block; none of a sweep, which is judged by the validation block alone."""
     history: tuple[dict[str, Any], ...] = ()
     """Rows of log.csv."""
     error: str = ""
     """Why there are no scores."""
+    swept: dict[str, Any] | None = None
+    """Settings, if this is a point of a sweep."""
 
     def by_class(self, score: str) -> list[float | None]:
         """A score of each class, None for those that the truth has no voxel of."""
@@ -56,6 +58,10 @@ class Row(NamedTuple):
         known = [one for one in self.by_class(score) if one is not None]
         return float(np.mean(known)) if known else None
 
+    def validation(self, what: str) -> float | None:
+        """Of the validation block at the best epoch, by the log: "loss" or "mean_iou"."""
+        return self.history[self.best_epoch - 1][f"validation_{what}"] if self.best_epoch else None
+
     def to_dict(self) -> dict[str, Any]:
         """For compare.json."""
         told = {name: value for name, value in self._asdict().items() if name not in _APART}
@@ -64,6 +70,8 @@ class Row(NamedTuple):
             **told,
             "network": None if recipe is None else recipe.network,
             "settings": None if recipe is None else dict(recipe.settings),
+            "validation_loss": self.validation("loss"),
+            "validation_mean_iou": self.validation("mean_iou"),
             "scores": self._scores(),
         }
 
@@ -97,7 +105,7 @@ class Comparison(NamedTuple):
     """What `compare` finds."""
 
     rows: list[Row]
-    """Rivals in the order given, then the classical ones, the learning curve, the ablation."""
+    """Rivals in the order given, the classical ones, the learning curve, ablation and sweep."""
     names: tuple[str, ...]
     """Of the classes."""
     test: dict[str, Any]
@@ -111,15 +119,27 @@ class Comparison(NamedTuple):
         return [row for row in self.rows if row.role in roles]
 
     @property
+    def best_of_sweep(self) -> Row | None:
+        """The point of the sweep with the highest mean IoU on the validation block.
+
+        Its loss chooses the epoch, within a run. Between runs it is no measure: of Dice and Jaccard
+        it is a mean over batches, which depends on their size.
+        """
+        points = [row for row in self.rows if row.swept and row.validation("mean_iou") is not None]
+        return max(points, key=lambda row: row.validation("mean_iou") or 0.0, default=None)
+
+    @property
     def tables(self) -> dict[str, Table]:
-        """By name: "rivals", "report", "learning curve", "ablation", "confusion"."""
+        """By name: "rivals", "report", "learning curve", "ablation", "sweep", "confusion"."""
         return tables_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of compare.json."""
+        best = self.best_of_sweep
         return {
             "classes": list(self.names),
             "test": self.test,
             "budget": self.budget,
+            "best_of_sweep": None if best is None else best.name,
             "rows": [row.to_dict() for row in self.rows],
         }

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bimmjax.nets._compare.changes import in_words
+
 if TYPE_CHECKING:
     from bimmjax.nets._compare.result import Comparison, Row
 
 _NOTHING = "–"
+_OF_SWEEPS = (
+    "Losses and IoU are those of the best epoch on the validation block: the test block chooses "
+    "nothing. The best run is that of the highest mean IoU, for losses depend on the batch. How "
+    "many epochs are enough follows from the best one of them: where it is the last, more may be "
+    "better."
+)
 
 
 class Table(NamedTuple):
@@ -60,6 +68,9 @@ def tables_of(found: Comparison) -> dict[str, Table]:
     ablation = _ablation(found)
     if ablation is not None:
         made["ablation"] = ablation
+    sweep = _sweep(found)
+    if sweep is not None:
+        made["sweep"] = sweep
     made["confusion"] = _confusion(found, rivals)
     return made
 
@@ -78,8 +89,10 @@ def markdown_of(found: Comparison, *, finished: bool = True) -> str:
         "them; s / epoch: without the first, which compiles. Annotations of the validation block "
         "choose the epoch, at every point of a learning curve.",
     ]
-    for table in found.tables.values():
+    for name, table in found.tables.items():
         lines += ["", table.markdown()]
+        if name == "sweep":
+            lines += ["", _OF_SWEEPS]
     failed = [row for row in found.rows if row.error]
     if failed:
         lines += ["", "**Without scores**", "", *(f"- {row.name}: {row.error}" for row in failed)]
@@ -91,7 +104,7 @@ def csv_of(found: Comparison) -> str:
     by_class = ("iou", "precision", "recall", "f1")
     last = _last(found)
     mgp = "mgp" if last is None else f"mgp_{found.names[last]}"
-    told = []
+    best, told = _best(found), []
     for row in found.rows:
         line: dict[str, Any] = {
             "role": row.role, "name": row.name, "of": row.of, "change": row.change,
@@ -99,6 +112,10 @@ def csv_of(found: Comparison) -> str:
             "minutes": row.minutes, "seconds_per_epoch": row.seconds_per_epoch,
             "seconds_per_image": row.seconds_per_image, "training_slices": row.training_slices,
         }  # fmt: skip
+        line["validation_loss"] = row.validation("loss")
+        line["validation_mean_iou"] = row.validation("mean_iou")
+        line["swept"] = _settings(row)
+        line["best_of_sweep"] = None if row.swept is None else row.name == best
         scores = row.scores
         line["mean_iou"], line["mean_dice"] = row.mean("iou"), row.mean("f1")
         line["accuracy"] = None if scores is None else scores.accuracy
@@ -223,6 +240,45 @@ def _ablation(found: Comparison) -> Table | None:
     return Table(f"Ablation of {base.name}", columns, cells)
 
 
+def _sweep(found: Comparison) -> Table | None:
+    """Settings and what the validation block says of them."""
+    rows = [row for row in found.rows if row.swept]
+    if not rows:
+        return None
+    columns = (
+        *(rows[0].swept or {}), "best epoch", "of epochs", "validation loss",
+        "validation mean IoU (%)", "minutes", "best",
+    )  # fmt: skip
+    best = _best(found)
+    cells = [
+        (
+            *map(_setting, (row.swept or {}).values()), row.best_epoch, row.epochs,
+            row.validation("loss"), _percent(row.validation("mean_iou")), row.minutes,
+            "best" if row.name == best else "",
+        )
+        for row in rows
+    ]  # fmt: skip
+    return Table(f"Sweep of {rows[-1].of or rows[-1].name}", columns, cells)
+
+
+def _best(found: Comparison) -> str | None:
+    """The name of the sweep's best run."""
+    return None if found.best_of_sweep is None else found.best_of_sweep.name
+
+
+def _settings(row: Row) -> str | None:
+    """All settings of a point of a sweep, in words."""
+    if row.swept is None:
+        return None
+    return ", ".join(f"{name} = {in_words(value)}" for name, value in row.swept.items())
+
+
+def _setting(value: Any) -> Any:
+    """Numbers as they are, to the right of a table, and the rest in words."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number else in_words(value)
+
+
 def _confusion(found: Comparison, rows: Sequence[Row]) -> Table:
     """As the TXM paper's Fig. 6, in numbers."""
     columns = ("network", "truth", *(f"{name} (%)" for name in found.names), "voxels")
@@ -251,7 +307,8 @@ def _word(cell: Any, column: str) -> str:
     if isinstance(cell, float):
         # Shares to the hundredth of a per cent; three digits of times.
         shares = "%" in column or column.startswith("Δ")
-        return f"{cell:.2f}" if shares or cell >= 10.0 else f"{cell:.3g}"
+        digits = 4 if "loss" in column else 3
+        return f"{cell:.2f}" if shares or cell >= 10.0 else f"{cell:.{digits}g}"
     return str(cell).replace("|", "\\|")
 
 

@@ -37,19 +37,20 @@ def run(tiny, tmp_path, monkeypatch, capsys, pair):
 
 def test_compare_writes_tables_and_pictures(run):
     words = (*SMALL, *DATA, "--classical", "zeror,otsu", "--slices", 1, "--ablate", "noise=0.5",
-             "--names", "matrix,fibre,pore", "--out", "out")  # fmt: skip
+             "--sweep", "batch=2,4", "--names", "matrix,fibre,pore", "--out", "out")  # fmt: skip
     status, said, error = run(*words)
     assert (status, error) == (0, "")
     assert "Written: out/compare.md" in said
+    assert "Best of the sweep: tiny" in said
     assert {path.name for path in Path("out").iterdir()} == {
         "compare.json", "compare.csv", "compare.md", "predictions.png", "confusion.png",
         "curves.png", "learning_curve.png", "tiny", "tiny-slices=1", "tiny-noise=0.5", "zeror",
-        "otsu",
+        "otsu", "tiny-batch=4", "sweep.png",
     }  # fmt: skip
     told = json.loads(Path("out/compare.json").read_text("utf-8"))
     assert told["classes"] == ["matrix", "fibre", "pore"]
     assert [row["name"] for row in told["rows"]] == [
-        "tiny", "zeror", "otsu", "tiny-slices=1", "tiny-noise=0.5",
+        "tiny", "zeror", "otsu", "tiny-slices=1", "tiny-noise=0.5", "tiny-batch=4",
     ]  # fmt: skip
     recipe = nets.load("out/tiny")[1]
     assert (recipe.epochs, recipe.settings, recipe.classes) == (
@@ -64,7 +65,10 @@ def test_compare_writes_tables_and_pictures(run):
     )  # fmt: skip
     assert (status, said) == (0, "")
     rows = json.loads(Path("out/compare.json").read_text("utf-8"))["rows"]
-    assert rows == json.loads(again)["rows"][:2]
+    assert rows[0].pop("swept") is None
+    before = json.loads(again)["rows"][:2]
+    assert before[0].pop("swept") == {"batch": 2}
+    assert rows == before
 
 
 def test_settings_of_one_network_and_of_all(run, monkeypatch):
@@ -97,6 +101,7 @@ def test_refusals_take_one_line(run):
         "set: got a setting of vnet": (*SMALL, *DATA, "--set", "vnet:width=3"),
         "set: got 'depth'": (*SMALL, *DATA, "--set", "tiny:depth"),
         "slices: got 1.5": (*SMALL, *DATA, "--slices", 1.5),
+        "sweep: got 'batch', wants NAME=": (*SMALL, *DATA, "--sweep", "batch"),
         "classical: got 'magic'": (*SMALL, *DATA, "--classical", "magic"),
         "recipe: got none.toml": ("none.toml", *DATA),
         "names: got a, wants one for each of 3": (*SMALL, *DATA, "--names", "a"),
@@ -113,4 +118,4 @@ def test_help_has_the_options_of_train(run):
     status, said, _ = run("--help")
     assert status == 0
     assert "Example: bimmjax compare --network unet" in said
-    assert all(option in said for option in ("--learning-rate", "--minutes", "--ablate"))
+    assert all(option in said for option in ("--learning-rate", "--minutes", "--ablate", "--sweep"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from bimmjax import InputError, evaluate, nets, open_volume
 from bimmjax.nets._compare import compare as loop
@@ -94,6 +96,7 @@ def test_what_is_written_says_what_is_returned(compared):
     found, out = compared
     whole = json.loads((out / "compare.json").read_text("utf-8"))
     assert whole.pop("finished") is True
+    assert len(whole.pop("data")) == 64  # by which the volumes are known again
     assert whole == json.loads(json.dumps(found.to_dict()))
     with (out / "compare.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -139,7 +142,9 @@ def test_resumed_after_a_kill_it_ends_with_the_same_tables(tiny, compared, pair,
     partial = json.loads((out / "compare.json").read_text("utf-8"))
     assert partial["finished"] is False
     assert [row["name"] for row in partial["rows"]] == ["flat", "otsu"]
-    assert "flat" in (out / "compare.md").read_text("utf-8")
+    text = (out / "compare.md").read_text("utf-8")
+    assert text.startswith("# Comparison, not finished\n")
+    assert "flat" in text
     # As if it had died while it wrote labels: what is not told counts nowhere.
     (out / "flat" / "test.json").unlink()
     began = []
@@ -293,8 +298,9 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
         raise AssertionError("trained")
 
     monkeypatch.setattr(loop, "train", never)
-    unlabelled = labels.copy()
+    unlabelled, unseen = labels.copy(), labels.copy()
     unlabelled[BLOCK] = 255
+    unseen[16 : BLOCK.start] = 255
     cases = {
         "recipes: got none": ([], {}),
         "classes: got 2 in tiny-2 and 3 in tiny": ([settings, settings | {"classes": 2}], {}),
@@ -313,6 +319,23 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
         r"depth: no setting of tiny, which has .* \(tiny-depth=2\)": (
             settings, {"ablate": ["depth=2"]},
         ),
+        "split: got 0.8 0 0.2, wants a share for a validation": (
+            settings | {"split": (0.8, 0.0, 0.2)}, {"sweep": {"batch": [2, 4]}},
+        ),
+        "labels: got none within the validation block": (
+            settings, {"sweep": {"batch": [2, 4]}, "labels": unseen},
+        ),
+        "sweep: got 102 combinations, wants 100 at most": (
+            settings, {"sweep": {"batch": range(2, 53), "noise": [0.0, 0.1]}},
+        ),
+        "sweep: got split, which has": (settings, {"sweep": {"split": [(0.6, 0.2, 0.2)]}}),
+        "sweep: got tiles, which has": (settings, {"sweep": {"tiles": [1, 2]}}),
+        "sweep: got batch = 2, wants a list": (settings, {"sweep": {"batch": 2}}),
+        "sweep: got batch = 2 twice, wants each": (settings, {"sweep": ["batch=2,2"]}),
+        "sweep: got batch twice": (settings, {"sweep": ["batch=2", "batch=4"]}),
+        "sweep: got 'batch', wants NAME=VALUE,VALUE": (settings, {"sweep": ["batch"]}),
+        "batch: got 0, wants a whole": (settings, {"sweep": {"batch": [0, 2]}}),
+        r"lr: no setting of tiny, which has .* \(tiny-lr=1\)": (settings, {"sweep": {"lr": [1]}}),
         "minutes: got -1": (settings, {"minutes": -1}),
         "recipes: got the name otsu": ({"otsu": settings}, {"classical": ["otsu"]}),
         "labels: got none within the test block": (settings, {"labels": unlabelled}),
@@ -347,11 +370,145 @@ def test_a_run_of_another_recipe_in_the_way_is_refused_at_once(
         nets.compare(changed, *pair, compared[1])
 
 
+def test_a_comparison_of_other_volumes_is_refused_at_once(
+    tiny, compared, pair, settings, tmp_path, monkeypatch
+):
+    """Whatever runs there are: a new one would be trained on volumes that the others are not."""
+
+    def never(*_, **__):
+        raise AssertionError("trained, or labelled")
+
+    out, (grey, labels) = tmp_path / "out", pair
+    shutil.copytree(compared[1], out)
+    monkeypatch.setattr(loop, "train", never)
+    monkeypatch.setattr(loop, "classical_scored", never)
+    before = {path: path.read_bytes() for path in out.glob("compare.*")}
+    other = np.where(labels == 2, 1, labels).astype(np.uint8)
+    for images, right in ((grey // 2, labels), (grey, other), (grey[:, :12], labels[:, :12])):
+        with pytest.raises(InputError, match=f"images: got other volumes than those of {out}"):
+            nets.compare({"new": settings}, images, right, out, classical=["kmeans"])
+    assert {path: path.read_bytes() for path in out.glob("compare.*")} == before
+    with pytest.raises(AssertionError, match="trained, or labelled"):
+        nets.compare({"new": settings}, grey // 2, labels, out, overwrite=True)
+
+
+def test_a_sweep_is_judged_by_the_validation_block_and_goes_on(
+    tiny, pair, settings, tmp_path, monkeypatch
+):
+    out, scored, run = tmp_path / "out", [], loop.network_scored
+    grid = {"learning_rate": [1e-3, 1e-2], "batch": np.array([2, 4])}
+    names = ["tiny", *(f"tiny-learning_rate={one}" for one in (
+        "0.001-batch=2", "0.001-batch=4", "0.01-batch=4"
+    ))]  # fmt: skip
+
+    def remembers(folder, *given):
+        scored.append(folder.name)
+        return run(folder, *given)
+
+    def dies(what, done, total):
+        if what == f"Training {names[2]}" and done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "network_scored", remembers)
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(settings, *pair, out, sweep=grid, progress=dies)
+    began = {}
+    found = nets.compare(
+        settings, *pair, out, sweep=grid, progress=lambda what, *n: began.setdefault(what, n)
+    )
+    assert [began[f"Training {name}"][0] for name in names] == [4, 4, 2, 0]
+    # The point that is the rival itself is not trained again, and it alone is scored.
+    assert [row.name for row in found.rows] == names
+    assert set(scored) == {"tiny"}
+    wanted = []
+    for name in names:
+        with (out / name / "log.csv").open(encoding="utf-8", newline="") as file:
+            lines = [{k: float(v) for k, v in one.items()} for one in csv.DictReader(file)]
+        wanted.append(min(lines, key=lambda one: one["validation_loss"]))
+    table = found.tables["sweep"]
+    assert table.title == "Sweep of tiny"
+    cells = [dict(zip(table.columns, one, strict=True)) for one in table.rows]
+    assert [(one["learning_rate"], one["batch"]) for one in cells] == [
+        (0.01, 2), (0.001, 2), (0.001, 4), (0.01, 4),
+    ]  # fmt: skip
+    for name, cell, line, row in zip(names, cells, wanted, found.rows, strict=True):
+        assert (cell["best epoch"], cell["of epochs"]) == (line["epoch"], 2)
+        assert cell["validation loss"] == line["validation_loss"]
+        assert cell["validation mean IoU (%)"] == 100.0 * line["validation_mean_iou"]
+        recipe = nets.load(out / name)[1]
+        assert (recipe.learning_rate, recipe.batch) == (cell["learning_rate"], cell["batch"])
+        assert (row.scores is None) == (name != "tiny")
+    best = names[int(np.argmax([line["validation_mean_iou"] for line in wanted]))]
+    assert [name for name, one in zip(names, cells, strict=True) if one["best"]] == [best]
+    told = json.loads((out / "compare.json").read_text("utf-8"))
+    assert told["best_of_sweep"] == best
+    assert told["rows"][1]["swept"] == {"learning_rate": 0.001, "batch": 2}
+    with (out / "compare.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [one["name"] for one in lines if one["best_of_sweep"] == "True"] == [best]
+    assert lines[0]["swept"] == "learning_rate = 0.01, batch = 2"
+    assert table.markdown() in (out / "compare.md").read_text("utf-8")
+    # By its recipe a run is found again, and scored.
+    again = nets.compare(out / names[3] / "recipe.toml", *pair, out)
+    assert scored[-1] == names[3]
+    assert again.rows[0].history == found.rows[3].history
+
+
+def test_nothing_looks_finished_that_is_gone_on_with(
+    tiny, compared, pair, recipes, tmp_path, monkeypatch
+):
+    def stops(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    shutil.copytree(compared[1], out)
+    monkeypatch.setattr(loop, "train", stops)
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare({"flat": recipes["flat"]}, *pair, out)
+    assert [path.name for path in out.glob("compare.*")] == ["compare.json"]
+    assert json.loads((out / "compare.json").read_text("utf-8"))["finished"] is False
+
+
+def test_time_per_image_counts_how_often_blended_tiles_look(monkeypatch):
+    """PSPNet's tiles overlap by half: their number in a slice is counted by hand."""
+    from bimmjax.nets._compare import score
+    from bimmjax.nets._train.load import built
+
+    recipe = nets.recipe_of(
+        {"network": "pspnet", "classes": 2, "channels": 1, "patch": (32, 32),
+         "settings": {"width": 2, "layers": (1, 1, 1, 1)}}
+    )  # fmt: skip
+    net = nnx.eval_shape(lambda: built(recipe))
+    moments = itertools.count()
+    monkeypatch.setattr(score.time, "perf_counter", lambda: float(next(moments)))
+    batches = []
+
+    class Instant:
+        """A network whose answers take a second of that clock."""
+
+        def __init__(self, net, batch, tile, devices):
+            assert (tile, devices) == ((32, 32), 1)
+            batches.append(batch)
+
+        def probabilities(self, images):
+            assert images.shape == (batches[0], 32, 32, 1)
+            return images
+
+    monkeypatch.setattr(score, "Applied", Instant)
+    seconds = score._seconds(net, recipe, (5, 128, 96))
+    # 7 x 5 tiles begin 16 voxels apart, and a batch of them takes a second.
+    assert seconds == pytest.approx(7 * 5 / batches[0])
+
+
 def test_an_interrupted_overwrite_goes_on_without_it(
     tiny, compared, pair, recipes, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
     shutil.copytree(compared[1], out)
+    assert (out / "compare.md").read_text("utf-8").startswith("# Comparison\n")
+    old = ["compare.csv", "compare.md", *(f"{name}.png" for name in loop.PICTURES)]
+    for name in old[2:]:
+        (out / name).write_bytes(b"")
     changed = {name: recipes[name] | {"batch": 4} for name in ("flat", "stack")}
     run, seen = loop.train, []
 
@@ -361,9 +518,18 @@ def test_an_interrupted_overwrite_goes_on_without_it(
         seen.append(given[3].name)
         return run(*given, **how)
 
+    def dies_at_once(what, done, total):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(loop, "train", dies)
+    how = {"classical": ["otsu"], "overwrite": True}
     with pytest.raises(KeyboardInterrupt):
-        nets.compare(changed, *pair, out, classical=["otsu"], overwrite=True)
+        nets.compare(changed, *pair, out, **how, progress=dies_at_once)
+    assert not [name for name in old if (out / name).exists()]
+    assert json.loads((out / "compare.json").read_text("utf-8"))["finished"] is False
+    with pytest.raises(KeyboardInterrupt):
+        nets.compare(changed, *pair, out, **how)
+    assert (out / "compare.md").read_text("utf-8").startswith("# Comparison, not finished\n")
     # Nothing of the earlier recipe is in the way, and what is finished stays.
     before = (out / "flat" / "log.csv").stat().st_mtime_ns
 

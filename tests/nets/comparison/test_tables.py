@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bimmjax import InputError, plot
 from bimmjax.descriptors import scores
 from bimmjax.nets import Comparison
+from bimmjax.nets._compare.compare import PICTURES
 from bimmjax.nets._compare.entry import entries, named
 from bimmjax.nets._compare.result import Example, Row
 from bimmjax.nets._compare.tables import csv_of, markdown_of
@@ -29,7 +31,7 @@ HISTORY = tuple(
 def row(name: str, role: str = "rival", good: int = 90, **more) -> Row:
     return Row(
         name, role, scores=scores(np.array([[good, 100 - good], [5, 5]])), history=HISTORY,
-        parameters=1234, best_epoch=4, **more,
+        parameters=1234, **({"best_epoch": 4} | more),
     )  # fmt: skip
 
 
@@ -173,6 +175,63 @@ def test_variations_of_recipes():
     assert (made[9].recipe.settings, made[9].recipe.noise) == ({}, 0.5)
 
 
+def test_points_of_a_sweep():
+    base = UNET | {"batch": 2}
+    made = entries(
+        [base, base], given=True, ablate=["batch=4"],
+        sweep=["batch=2,4", "epochs=100,200", "loss=dice+mse,jaccard2", "settings.noise=0.5",
+               "patch=[64,64]"],
+    )  # fmt: skip
+    points = made[3:]
+    assert len(points) == 8
+    assert {one.role for one in points} == {"sweep"}
+    assert points[1].name == "unet-batch=2-epochs=100-loss=jaccard2-settings.noise=0.5-" + (
+        "patch=_64_64_"
+    )
+    assert points[0].change == (
+        "batch = 2, epochs = 100, loss = dice+mse, settings.noise = 0.5, patch = [64, 64]"
+    )
+    found = {(one.recipe.batch, one.recipe.epochs, one.recipe.loss) for one in points}
+    assert found == set(itertools.product((2, 4), (100, 200), ("dice+mse", "jaccard2")))
+    assert all(one.recipe.settings == {"noise": 0.5} for one in points)
+    # What the recipe says already is the rival itself.
+    made = entries(base, given=True, sweep={"batch": [2, 4], "norm": [True]})
+    assert [one.name for one in made] == [
+        "unet",
+        "unet-batch=2-norm=true",
+        "unet-batch=4-norm=true",
+    ]
+    made = entries(base, given=True, sweep={"batch": [2, 4]})
+    assert [(one.name, one.swept) for one in made] == [
+        ("unet", {"batch": 2}), ("unet-batch=4", {"batch": 4}),
+    ]  # fmt: skip
+
+
+def test_the_best_of_a_sweep_has_the_highest_mean_iou_at_its_best_epoch():
+    """Not the lowest loss: of Dice and Jaccard it depends on the batch."""
+    points = [
+        row("unet", best_epoch=2, swept={"batch": 2}),
+        row("unet-b", "sweep", best_epoch=3, swept={"batch": 4}, of="unet"),
+        Row("unet-c", "sweep", swept={"batch": 9}, of="unet", history=HISTORY, error="loss: nan"),
+    ]
+    lower = tuple(line | {"validation_loss": 0.1} for line in HISTORY)
+    points[0] = points[0]._replace(history=lower)
+    found = comparison(*points)
+    best = found.best_of_sweep
+    assert best is not None
+    assert best.name == "unet-b"
+    table = found.tables["sweep"]
+    assert [one[-1] for one in table.rows] == ["", "best", ""]
+    assert [one[1] for one in table.rows] == [2, 3, None]
+    text = markdown_of(found)
+    assert "where it is the last, more may be better" in text
+    assert "- unet-c: loss: nan" in text
+    axes = plot.swept(found).axes[0]
+    named = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
+    assert named == ["batch 4: 40.0 %", "batch 2: 20.0 %"]
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), [0.1] * 4)
+
+
 def test_the_picture_of_predictions_marks_what_is_wrong():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, (20, 30)).astype(np.uint8)
@@ -209,6 +268,14 @@ def test_matrices_and_curves():
     curve = plot.annotation(found).axes[0]
     np.testing.assert_array_equal(curve.lines[0].get_xdata(), [3, 30])
     np.testing.assert_allclose(curve.lines[0].get_ydata(), [70 / 105, 90 / 105])
-    for draw in (plot.confusions, plot.learned, plot.annotation):
+    assert list(plot.comparison(found)) == ["curves", "learning_curve"]
+    pixels = np.zeros((4, 6), np.uint8)
+    seen = Example(pixels, pixels, pixels == 0, {"unet": pixels}, 0, (1.0, 1.0), "voxel")
+    rows = [found.rows[0]._replace(swept={"batch": 2}), *found.rows[1:]]
+    # All of them are removed where a comparison begins anew.
+    assert tuple(plot.comparison(comparison(*rows, example=seen))) == PICTURES
+    nothing = comparison(Row("unet", "rival", error="loss: got nan"))
+    assert plot.comparison(nothing) == {}
+    for draw in (plot.confusions, plot.learned, plot.annotation, plot.swept):
         with pytest.raises(InputError, match="found: got no"):
             draw(comparison(Row("unet", "rival")))

@@ -84,7 +84,7 @@ def test_usual_tiles_are_possible_and_no_larger_than_need_be(lengths, multiple, 
     for n, size in zip(lengths, sizes, strict=True):
         assert size <= max(whole(min(part, n), multiple) + 2 * border, multiple)
     least = np.prod([min(2 * border + multiple, whole(n, multiple)) for n in lengths])
-    assert np.prod(sizes) <= max(2**power, least) or min(sizes) <= 2 * border + multiple
+    assert np.prod(sizes) <= max(2**power, least)
 
 
 def test_passes_count_the_voxels_of_tiles():
@@ -126,9 +126,9 @@ def test_tiled_logits_equal_those_of_the_whole(name, settings, shape, tile, plai
 
 def test_a_halo_that_is_cut_shows_and_a_whole_one_does_not():
     rng = np.random.default_rng(0)
-    grey = ndimage.gaussian_filter(rng.normal(size=(8, 150, 170)), 2.0) * 60.0
+    grey = ndimage.gaussian_filter(rng.normal(size=(12, 150, 170)), 2.0) * 60.0
     grey += rng.normal(0, 3.0, grey.shape)
-    found = given(build("modular-unet", channels=1, classes=3, width=2, depth=1, seed=3))
+    found = given(build("modular-unet", channels=1, classes=3, width=4, depth=1, seed=6))
     tile = (40, 48)
     for axis in (1, 2):
         size = tile[axis - 1]
@@ -136,11 +136,13 @@ def test_a_halo_that_is_cut_shows_and_a_whole_one_does_not():
         borders = starts(view, grey.shape, axis)
         assert len(borders) > 3
         assert abs(seam_score(exact, borders, axis, 2)) < 4
-        assert not seam_score(exact.argmax(-1).astype(np.uint8), borders, axis, 2) > 4
+        # No number, which is less than nothing, where there is nothing to compare with.
+        assert abs(seam_score(exact.argmax(-1).astype(np.uint8), borders, axis, 2)) < 4
         cut, view = logits_of(found, [grey], tile, halo=(0, 0))
         borders = starts(view, grey.shape, axis)
         assert borders == list(range(size, grey.shape[axis], size))[: len(borders)]
-        assert seam_score(cut, borders, axis, 2) > 4
+        # Padding on both sides may make logits more alike there than elsewhere, too.
+        assert abs(seam_score(cut, borders, axis, 2)) > 4
         assert seam_score(cut.argmax(-1).astype(np.uint8), borders, axis, 2) > 4
 
 
