@@ -1,4 +1,4 @@
-"""How many voxels of each class there are in each slice, and where some of them lie."""
+"""How many voxels of each class count in each slice, and where some of them lie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACES = 16
 
 
 class Census(NamedTuple):
-    """Of one volume of labels."""
+    """Of one volume of labels, but for voxels of weight 0."""
 
     counts: np.ndarray
     """(slices, classes) int64."""
@@ -30,7 +30,7 @@ class Census(NamedTuple):
     """By which the weight of each slice is known again; none is as good as 1."""
 
     def labelled(self, block: range) -> np.ndarray:
-        """Slices of a block in which any voxel has a label."""
+        """Slices of a block in which any voxel has a label that counts."""
         inside = np.arange(block.start, block.stop)
         return inside[self.counts[inside].sum(1) > 0]
 
@@ -53,15 +53,16 @@ def census(labels: Volume, classes: int, seed: int, weight: Volume | None = None
     for block, heavy in zip(stream(labels, slab, halo=0), weights, strict=False):
         for z, one in enumerate(block.data, block.start[0]):
             _check(one, classes, z)
-            digest.update(one.astype(np.uint8).tobytes())
+            flat = one.astype(np.uint8).ravel()
+            digest.update(flat.tobytes())
             if heavy is None:
                 digests.append(even)
             else:
                 own = heavy.data[z - block.start[0]].astype(np.float32)
                 _check_weight(own, z)
                 digests.append(hashlib.sha256(own.tobytes()).digest())
+                flat = np.where(own.ravel() > 0.0, flat, IGNORED)
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(z,)))
-            flat = one.ravel()
             for label in range(classes):
                 there = np.flatnonzero(flat == label)
                 counts[z, label] = there.size

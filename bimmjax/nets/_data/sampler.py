@@ -84,8 +84,8 @@ class Sampler:
     Raises
     ------
     InputError
-        A patch that is larger than a block, blocks without any label, or with fewer labelled slices
-        than asked for.
+        A patch that is larger than a block, blocks without any label that counts, or with fewer
+        labelled slices than asked for.
     """
 
     def __init__(
@@ -111,9 +111,11 @@ class Sampler:
             count.counts[held].sum(0) for count, held in zip(counts, self._slices, strict=True)
         )
         self.counts = np.asarray(by_class, np.int64)
-        """(classes,) voxels that can be drawn."""
+        """(classes,) voxels that are learned from."""
         if self.counts.sum() == 0:
-            raise InputError("labels: got none within the training block, wants some")
+            raise InputError(
+                "labels: got none within the training block whose weight is above 0, wants some"
+            )
         present = np.flatnonzero(self.counts)
         self._rare = present[present != np.argmax(self.counts)]
         self._symmetries = symmetries(drawing.symmetries, drawing.dims)

@@ -33,8 +33,8 @@ def place(out: Path, epoch: int) -> Path:
     return out / _FOLDER / f"{epoch:06d}"
 
 
-def save(out: Path, epoch: int, state: Any, told: dict[str, Any]) -> None:
-    """Write a pytree of arrays, and what is told with it (JSON)."""
+def save(out: Path, epoch: int, arrays: dict[str, np.ndarray], told: dict[str, Any]) -> None:
+    """Write arrays by name (see `named_arrays`), and what is told with them (JSON)."""
     import orbax.checkpoint as ocp
 
     target = place(out, epoch)
@@ -46,7 +46,7 @@ def save(out: Path, epoch: int, state: Any, told: dict[str, Any]) -> None:
         writer.save(
             partial.absolute(),
             args=ocp.args.Composite(
-                arrays=ocp.args.PyTreeSave(named_arrays(state)), told=ocp.args.JsonSave(told)
+                arrays=ocp.args.PyTreeSave(arrays), told=ocp.args.JsonSave(told)
             ),
         )
     partial.rename(target)
@@ -94,9 +94,9 @@ def tidy(out: Path, kept: Iterable[int] | None = None) -> None:
 
 
 def named_arrays(state: Any) -> dict[str, np.ndarray]:
-    """The leaves of a pytree by their paths, on the host; keys as plain numbers."""
+    """Copies of the leaves of a pytree by their paths, on the host; keys as plain numbers."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    found = {_name(path): np.asarray(_plain(leaf)) for path, leaf in leaves}
+    found = {_name(path): np.array(_plain(leaf)) for path, leaf in leaves}
     assert len(found) == len(leaves)
     return found
 

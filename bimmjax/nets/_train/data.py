@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,7 @@ def opened(recipe: Recipe, images: Any, labels: Any, weight: Any) -> tuple[Recip
         labels=_paths(labels if several else [labels]),
         # A file knows no None.
         weight=_paths(["" if one is None else one for one in weights]),
+        pretrained=_absolute(recipe.pretrained),
     )
     found = open_specimens(images, labels, weight)
     channels = len(found[0].images)
@@ -88,11 +90,22 @@ def with_patch(recipe: Recipe, net: Any, specimens: Sequence[Specimen]) -> Recip
 
 
 def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data:
-    """Count labels, normalise, and divide into blocks."""
+    """Count labels, normalise, and divide into blocks.
+
+    Raises
+    ------
+    InputError
+        Labels or blocks that nothing can be learned from.
+
+    Warns
+    -----
+    UserWarning
+        A class that is not learned from, a margin that patches see across.
+    """
     ready = [normalised(one, recipe.normalise, KEPT // len(specimens)) for one in specimens]
     counts = [census(one.labels, recipe.classes, recipe.seed, one.weight) for one in ready]
     splits = [_split(one, recipe) for one in ready]
-    _check_classes(counts, splits)
+    _warn_of_margin(recipe, context)
     drawing = Drawing(
         patch=recipe.patch,
         context=context,
@@ -112,8 +125,10 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
     validation = tiles([one.validation for one in splits])
     if recipe.split[1] and not len(validation):
         raise InputError("labels: got none within the validation block, wants some, or no block")
+    sampler = Sampler(ready, counts, [one.train for one in splits], drawing)
+    _check_classes(sampler.counts)
     return Data(
-        Sampler(ready, counts, [one.train for one in splits], drawing),
+        sampler,
         validation,
         tiles([one.test for one in splits]),
         splits,
@@ -125,15 +140,29 @@ def _split(specimen: Specimen, recipe: Recipe) -> Split:
     return split(specimen.shape[0], recipe.split, recipe.margin)
 
 
-def _check_classes(counts: Sequence[Census], splits: Sequence[Split]) -> None:
-    blocks = [
-        one.counts[b.train.start : b.train.stop] for one, b in zip(counts, splits, strict=True)
-    ]
-    present = np.flatnonzero(sum(block.sum(0) for block in blocks))
+def _check_classes(learned: np.ndarray) -> None:
+    """Of voxels by class in the slices that are learned from."""
+    present, lacking = np.flatnonzero(learned), np.flatnonzero(learned == 0)
     if len(present) == 1:
         raise InputError(
-            f"labels: got class {present[0]} alone within the training block, wants at least two "
-            f"({IGNORED} is no class: no label)"
+            f"labels: got class {present[0]} alone in the slices of the training block that are "
+            f"learned from, wants at least two ({IGNORED} is no class: no label)"
+        )
+    if len(lacking):
+        warnings.warn(
+            f"labels: got no voxel of class {', '.join(map(str, lacking))} in the slices of the "
+            "training block that are learned from; the network will not know it",
+            stacklevel=4,
+        )
+
+
+def _warn_of_margin(recipe: Recipe, context: int) -> None:
+    seen = context // 2
+    if recipe.margin < seen and max(recipe.split) < 1.0:
+        warnings.warn(
+            f"margin: got {recipe.margin} with a context of {context}, so that patches show slices "
+            f"of the neighbouring block; {seen} or more keep blocks apart",
+            stacklevel=4,
         )
 
 

@@ -107,6 +107,14 @@ def write_summary(out: Path, told: dict[str, Any]) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
+def summary_epochs(out: Path) -> int | None:
+    """The epochs that train.json tells of; None without a sound one."""
+    try:
+        return json.loads((out / SUMMARY).read_text("utf-8"))["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _number(value: str | None) -> float | int | None:
     if not isinstance(value, str):
         raise ValueError("a row of another length")

@@ -27,14 +27,15 @@ _MOST = 2**31 - 1
 class Recipe:
     """How a network is trained. The same recipe on the same data repeats a run.
 
-    Defaults are those of the Modular U-Net paper, appendices B and C, where it tells them.
+    Defaults are those of the Modular U-Net paper, appendices B and C, where it tells them, but for
+    `normalise`: its grey values lie between 0 and 1 ("range"), where its noise of 0.03 is meant.
 
     Attributes
     ----------
     network : str
         Its name in `bimmjax.nets.NETWORKS`.
     settings : dict
-        Of its constructor, beside channels and classes.
+        Of its constructor, beside channels and classes. None is as good as not given.
     classes : int
         Labels are 0 ... classes - 1, and 255 where there is none.
     channels : int
@@ -62,7 +63,8 @@ class Recipe:
     split : (3,) floats
         Shares of training, validation and test: blocks along z in this order.
     margin : int
-        Slices left out between blocks.
+        Slices left out between blocks. Half the network's `context` or more, or patches show images
+        of the next block.
     every : int
         Sparse annotation: only each so many-th labelled slice is used for training.
     slices : int
@@ -337,7 +339,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        # A file knows no None, which stands for a constructor's default.
+        return {name: _plain(one) for name, one in value.items() if one is not None}
     value = value.tolist() if hasattr(value, "tolist") else value
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 

@@ -26,13 +26,14 @@ from bimmjax.nets._train.branches import take_branches, with_branches
 from bimmjax.nets._train.data import Data, data_of, opened, with_patch
 from bimmjax.nets._train.devices import everywhere, mesh_for
 from bimmjax.nets._train.folder import (
-    SUMMARY,
     check_folder,
     prepare,
     read_log,
+    summary_epochs,
     write_log,
     write_summary,
 )
+from bimmjax.nets._train.keeper import Keeper
 from bimmjax.nets._train.load import built, put_back, with_pretrained
 from bimmjax.nets._train.recipe import Recipe, recipe_of
 from bimmjax.nets._train.schedule import Course, rate
@@ -78,8 +79,8 @@ def train(
         Whole numbers 0 ... classes - 1, and 255 where there is no label.
     out : path
         Folder for recipe.toml, log.csv, checkpoints and train.json. A run that was interrupted
-        there goes on after its last whole epoch and ends, on one device, with the same bits as
-        one that was not; unless it is limited by `minutes`, which a clock counts.
+        there goes on after the last epoch that was kept and ends, on one CPU device, with the same
+        bits as one that was not; unless it is limited by `minutes`, which a clock counts.
     weight : volume, or sequence of volumes
         How much voxels count, 0 or more; all alike if not given.
     devices : int, optional
@@ -103,16 +104,22 @@ def train(
     Warns
     -----
     UserWarning
-        Batch normalisation with batches of one, unless it is frozen.
+        Batch normalisation with batches of one, unless it is frozen; a class that is not learned
+        from; a margin narrower than half the network's context.
 
     Notes
     -----
-    The network is kept after every epoch, and validated on tiles that cover the validation block.
+    The network is validated after every epoch, on tiles that cover the validation block, and kept
+    by a thread while the next epoch is learned.
+
     The validation loss is the mean of the losses of batches of tiles, by the voxels in them that
     count.
 
     The best epoch is that of the lowest validation loss; where there is no such block, of the
     lowest training loss.
+
+    The same bits are tested on CPUs alone. On NVIDIA GPUs sums may be taken in another order each
+    time; XLA_FLAGS=--xla_gpu_deterministic_ops=true is meant to forbid that (untested here).
 
     Examples
     --------
@@ -143,7 +150,8 @@ def train(
         # Another one: what was trained may compute in half precision.
         net = built(told)
         put_back(net, folder, run.course.best_epoch)
-        if run.new or not (folder / SUMMARY).is_file():
+        # Also that of a run which was killed after its last epoch.
+        if run.new or summary_epochs(folder) != run.course.epoch:
             write_summary(folder, run.summary(net, mesh.size))
     except OSError as error:
         raise checkpoint.unwritable(out, error) from error
@@ -157,6 +165,7 @@ class _Run:
         self, net: nnx.Module, recipe: Recipe, data: Data, out: Path, stepper: Stepper
     ) -> None:
         self._recipe, self._data, self._out, self._stepper = recipe, data, out, stepper
+        self._keeper = Keeper(out)
         self.course = Course()
         self.history: list[dict[str, Any]] = []
         self.new = False
@@ -191,7 +200,7 @@ class _Run:
         left = range(self.course.epoch * batches, recipe.epochs * batches)
         drawn = made_ahead(lambda step: self._data.sampler.batch(step, recipe.batch), left)
         progress(self.course.epoch * recipe.steps, recipe.epochs * recipe.steps)
-        with closing(drawn):
+        with closing(drawn), self._keeper:
             while not self.course.over(recipe):
                 began = time.perf_counter()
                 loss = self._epoch(drawn, progress)
@@ -264,6 +273,7 @@ class _Run:
         step = batch // recipe.accumulate % recipe.steps
         if not what.startswith("loss"):
             what = "loss: got parameters or a validation loss that are no numbers"
+        self._keeper.wait()
         there = checkpoint.checkpoints(self._out)
         kept = f"{checkpoint.place(self._out, there[-1])} is kept" if there else "nothing is kept"
         places = self._data.sampler.places(batch, recipe.batch)
@@ -309,11 +319,11 @@ class _Run:
 
     def _keep(self) -> None:
         """Log first: a row without a checkpoint is dropped, a checkpoint needs its row."""
+        self._keeper.wait()
         write_log(self._out, self.history)
         epoch = self.course.epoch
         told = {"course": self.course._asdict(), "data": self._data.identity}
-        checkpoint.save(self._out, epoch, self._stepper.state, told)
-        checkpoint.tidy(self._out, kept={epoch, self.course.best_epoch})
+        self._keeper.keep(epoch, self._stepper.state, told, {epoch, self.course.best_epoch})
 
 
 def _warn_of_one(net: nnx.Module, recipe: Recipe) -> None:

@@ -83,8 +83,58 @@ def test_weights_are_numbers_from_0_on(wrong):
 
 def test_one_class_is_nothing_to_learn():
     grey, labels = body()
-    with pytest.raises(InputError, match=r"labels: got class 0 alone within .* \(255 is no class"):
+    with pytest.raises(InputError, match=r"labels: got class 0 alone in .* \(255 is no class"):
         data(grey, np.where(labels, 255, 0))
+
+
+def test_classes_are_those_of_the_slices_that_are_learned_from():
+    grey, labels = body()
+    labels[12] = 0  # the only one in the middle
+    how = {"split": (1.0, 0.0, 0.0)}
+    assert data(grey, labels, slices=2, **how)[1].sampler.counts.all()
+    with pytest.raises(InputError, match="labels: got class 0 alone in the slices"):
+        data(grey, labels, slices=1, **how)
+    with pytest.warns(UserWarning, match="labels: got no voxel of class 2, 3 in the slices"):
+        assert (data(grey, labels, classes=4, **how)[1].sampler.counts > 0).sum() == 2
+
+
+def test_voxels_of_weight_0_are_neither_counted_nor_aimed_at():
+    grey, labels = body()
+    labels[:] = 0
+    labels[:, 2:6, 2:6] = labels[:, 10, 10] = 1
+    weight = np.ones(labels.shape)
+    weight[:, :8, :8] = weight[3] = 0.0
+    how = {"split": (0.6, 0.2, 0.2), "margin": 1, "patch": (2, 2), "foreground": 1.0}
+    found = data(grey, labels, weight, **how)[1]
+    block = found.splits[0].train
+    assert found.sampler.counts.tolist() == [(len(block) - 1) * (16 * 16 - 64 - 1), len(block) - 1]
+    for number in range(40):
+        _, told, counts = found.sampler.sample(number)
+        assert (counts[told == 1] > 0.0).any()
+    weight[block.start : block.stop] = 0.0
+    with pytest.raises(InputError, match="labels: got none within the training block whose weight"):
+        data(grey, labels, weight, **how)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64"])
+def test_labels_beside_weights_may_be_of_any_kind(dtype):
+    grey, labels = body()
+    plain = data(grey, labels)[1].sampler.counts
+    found = data(grey, labels.astype(dtype), np.ones(labels.shape))[1].sampler.counts
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_a_margin_that_patches_see_across_is_told():
+    wide = SimpleNamespace(dims=2, multiple=(2, 2), context=9)
+    grey, labels = body()
+    with pytest.warns(UserWarning, match="margin: got 3 with a context of 9, .*; 4 or more keep"):
+        found = data(grey, labels, net=wide, margin=3, normalise="none")[1]
+    # The bound is that of what is shown.
+    blocks = found.splits[0]
+    assert blocks.train.stop - 1 + 9 // 2 >= blocks.validation.start
+    blocks = data(grey, labels, net=wide, margin=4)[1].splits[0]
+    assert blocks.train.stop - 1 + 9 // 2 < blocks.validation.start
+    data(grey, labels, net=wide, margin=0, split=(1.0, 0.0, 0.0))
 
 
 def test_data_are_known_by_all_labels_and_weights():

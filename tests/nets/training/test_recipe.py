@@ -41,12 +41,13 @@ def test_settings_are_plain_however_they_were_given(tmp_path):
     told = LEAST | {
         "learning_rate": np.float64(1e-3), "epochs": np.int64(3), "class_weights": np.ones(2),
         "patch": np.array([8, 8]), "split": [np.float32(0.5), 0.5, 0], "frozen_norms": np.True_,
-        "settings": {"depth": np.int32(3), "widths": np.array([4, 8])},
+        "settings": {"depth": np.int32(3), "widths": np.array([4, 8]), "backbone": None},
         "labels": Path("labels.tif"), "images": [Path("one.tif"), "two.tif"],
     }  # fmt: skip
     recipe = recipe_of(told)
     assert recipe.images == (("one.tif", "two.tif"),)
     assert recipe.labels == ("labels.tif",)
+    assert recipe.settings == {"depth": 3, "widths": (4, 8)}  # a file knows no None
     text = recipe_text(recipe)
     assert "learning_rate = 0.001\n" in text
     assert "epochs = 3\n" in text

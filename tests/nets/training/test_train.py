@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -89,7 +91,10 @@ def last_of(out: Path, epoch: int) -> dict[str, np.ndarray]:
 def test_killed_and_resumed_ends_with_the_same_bits(tiny, pair, settings, tmp_path):
     for name, array in zip(("grey", "labels"), pair, strict=True):
         np.save(tmp_path / f"{name}.npy", array)
-    how = settings | {"epochs": 8, "schedule": "linear", "stretch": 0.2, "brightness": 0.1}
+    how = settings | {
+        "epochs": 12, "schedule": "plateau", "patience": 1, "factor": 0.5, "stop": 6,
+        "accumulate": 2, "learning_rate": 10.0, "stretch": 0.2, "brightness": 0.1,
+    }  # fmt: skip
     child = subprocess.Popen(
         [
             sys.executable, str(Path(__file__).with_name("child.py")),
@@ -98,6 +103,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(tiny, pair, settings, tmp_pa
         ]
     )  # fmt: skip
     whole = nets.train(how, *pair, tmp_path / "whole")
+    ended = len(whole.history)
+    assert whole.history[-1]["learning_rate"] < 10.0
     while not checkpoints(tmp_path / "killed"):
         assert child.poll() is None
         time.sleep(0.02)
@@ -105,17 +112,17 @@ def test_killed_and_resumed_ends_with_the_same_bits(tiny, pair, settings, tmp_pa
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     done = checkpoints(tmp_path / "killed")[-1]
-    assert 1 <= done < 8
+    assert 1 <= done < ended
     began = []
     resumed = nets.train(how, *pair, tmp_path / "killed", progress=lambda *s: began.append(s))
-    assert began[0] == (3 * done, 24)
+    assert began[0] == (3 * done, 36)
     assert_same_log(resumed.history, whole.history)
     for epoch in checkpoints(tmp_path / "whole"):
         assert_same(read(tmp_path / "killed", epoch)[0], read(tmp_path / "whole", epoch)[0])
     assert not list((tmp_path / "killed").rglob(".*partial*"))
     began.clear()
     once_more = nets.train(how, *pair, tmp_path / "killed", progress=lambda *s: began.append(s))
-    assert began == [(24, 24)]
+    assert began == [(3 * ended, 36)]
     assert_same(weights(once_more.net), weights(whole.net))
 
 
@@ -139,6 +146,57 @@ def test_what_a_kill_leaves_half_done_is_done_again(tiny, pair, settings, tmp_pa
     assert_same_log(found.history, whole.history)
     assert_same(weights(found.net), weights(whole.net))
     assert not list((tmp_path / "net").rglob(".*partial*"))
+
+
+def test_a_checkpoint_is_written_while_the_next_epoch_is_learned(
+    tiny, pair, settings, tmp_path, monkeypatch
+):
+    how = settings | {"epochs": 1, "schedule": "constant", "split": (1.0, 0.0, 0.0)}
+    out = tmp_path / "net"
+    nets.train(how, *pair, tmp_path / "one")
+    save, learned = checkpoint.save, threading.Event()
+
+    def slow(folder, epoch, *rest):
+        assert epoch == 2 or learned.wait(60.0)
+        if epoch == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(folder, epoch, *rest)
+
+    def progress(done, total):
+        if done == 5:
+            learned.set()
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    with pytest.raises(InputError, match=r"out: got .* cannot be written \(No space left"):
+        nets.train(how | {"epochs": 2}, *pair, out, progress=progress)
+    # As it was after its epoch, whatever was learned since.
+    assert checkpoints(out) == [1]
+    assert_same(read(out, 1)[0], read(tmp_path / "one", 1)[0])
+
+
+def test_a_summary_that_a_kill_has_left_behind_is_written_again(
+    tiny, pair, settings, tmp_path, monkeypatch
+):
+    how = settings | {"epochs": 1, "steps": 1, "schedule": "constant"}
+    out = tmp_path / "net"
+
+    def epochs_told():
+        return json.loads((out / "train.json").read_text("utf-8"))["epochs"]
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    nets.train(how, *pair, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("bimmjax.nets._train.train.write_summary", dies)
+        with pytest.raises(KeyboardInterrupt):
+            nets.train(how | {"epochs": 2}, *pair, out)
+    assert (epochs_told(), checkpoints(out)[-1]) == (1, 2)
+    nets.train(how | {"epochs": 2}, *pair, out)
+    assert epochs_told() == 2
+    (out / "train.json").write_text("[", "utf-8")
+    nets.train(how | {"epochs": 2}, *pair, out)
+    assert epochs_told() == 2
 
 
 def test_a_recipe_file_repeats_the_run(tiny, pair, settings, tmp_path):
