@@ -10,12 +10,11 @@ from flax import nnx
 from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
-from bimmjax.nets._backbones.backbone import Backbone
 from bimmjax.nets._backbones.choose import BACKBONES, make_backbone
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import MaxPool
 from bimmjax.nets._blocks.reach import Layer
-from bimmjax.nets._blocks.units import Chain, DoubleConv, Maker
+from bimmjax.nets._blocks.units import Chain, DoubleConv, Maker, Stages
 from bimmjax.nets._blocks.upsampling import Linear, Repeat, UpConv
 from bimmjax.nets._network import Network, check_common, check_style
 
@@ -96,7 +95,7 @@ class UNetPlusPlus(Network):
             for level in range(levels):
                 block = DoubleConv(make, found[level], found[level + 1], found[level + 1])
                 stages.append(Chain(MaxPool((2, 2)), block))
-            self.encoder = Backbone(stages, found)
+            self.encoder = Stages(stages, found)
             finish = []
         else:
             choice("backbone", backbone, BACKBONES)
