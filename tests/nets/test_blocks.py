@@ -311,3 +311,47 @@ def test_half_precision_computes_near_the_same_and_keeps_parameters():
     assert 0 < float(jnp.abs(found - exact).max()) < 0.1 * float(jnp.abs(exact).max())
     set_compute_dtype(net, None)
     np.testing.assert_array_equal(net(x), exact)
+
+
+def in_half(name, **settings):
+    net = build(name, **{"channels": 1, "classes": 3, "width": 2, **settings})
+    net.eval()
+    set_compute_dtype(net, jnp.bfloat16)
+    return net
+
+
+def half(*shape: int) -> jax.Array:
+    return jnp.asarray(random(*shape), jnp.bfloat16)
+
+
+@pytest.mark.parametrize("name", ["unet++", "pspnet", "deeplabv3+"])
+def test_logits_are_interpolated_and_meant_in_single_precision(name, monkeypatch):
+    resnet = {"backbone": "resnet152", "layers": (1, 1, 1, 1)}
+    if name == "unet++":
+        found = [in_half(name, levels=1, **resnet).classifiers[0](half(1, 8, 8, 1))]
+        net = in_half(name, levels=2, average=True)
+        monkeypatch.setattr(net, "_top", lambda images: [half(1, 8, 8, 2), half(1, 8, 8, 2)])
+        found.append(net._forward(half(1, 8, 8, 1)))
+    elif name == "pspnet":
+        net = in_half(name, **resnet)
+        found = [net.classifier(half(1, 4, 4, net.pyramid.outputs))]
+    else:
+        net = in_half(name, low_level=3, separable=False, **resnet)
+        found = [net.decoder(half(1, 4, 4, 8 + 3))]
+    for logits in found:
+        assert logits.dtype == jnp.float32
+        # Bits that half precision does not have.
+        assert float((logits != logits.astype(jnp.bfloat16)).mean()) > 0.3
+
+
+@pytest.mark.parametrize("combine", ["voting", "ensemble"])
+def test_probabilities_of_branches_are_taken_in_single_precision(combine, monkeypatch):
+    net = in_half("fusion-late", channels=3, depth=1, combine=combine)
+    logits = [5 * half(1, 8, 8, 3)] * 3
+    monkeypatch.setattr(net, "_apply_branches", lambda images: logits)
+    seen = []
+    if combine == "ensemble":
+        monkeypatch.setattr(net, "ensemble", lambda x: seen.append(x) or x[..., :3])
+    found = net._forward(half(1, 8, 8, 3))
+    joined = seen[0].reshape(1, 8, 8, 3, 3) if seen else jnp.exp(found)
+    np.testing.assert_allclose(joined.sum(-1), 1.0, atol=1e-5)

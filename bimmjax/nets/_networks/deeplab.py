@@ -14,7 +14,7 @@ from bimmjax.nets._backbones.xception import Separable
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.reach import Layer
 from bimmjax.nets._blocks.units import Chain, ConvNorm, Maker
-from bimmjax.nets._blocks.upsampling import Linear
+from bimmjax.nets._blocks.upsampling import Linear, LinearLogits
 from bimmjax.nets._network import Network, check_common, check_style
 
 
@@ -158,7 +158,7 @@ class DeepLabV3Plus(Network):
             three(make, features + low_level, features, separable=separable),
             three(make, features, features, separable=separable),
             Conv(features, classes, (1, 1), rngs=rngs),
-            Linear((4, 4)),
+            LinearLogits((4, 4)),
         )
         self._describe(
             [*self.backbone.reach, *self.pyramid.reach, *self.up.reach, *self.decoder.reach],

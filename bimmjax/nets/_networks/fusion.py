@@ -9,6 +9,7 @@ from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.nets._blocks.convolution import Conv
+from bimmjax.nets._blocks.precision import in_float32
 from bimmjax.nets._network import Network, check_common
 from bimmjax.nets._networks.unet import UNet
 from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
@@ -266,7 +267,7 @@ class LateFusion(_Fusion):
         return jax.nn.softmax(self.votes[...])
 
     def _all_heads(self, images: Array) -> tuple[Array, ...]:
-        branches = self._apply_branches(images)
+        branches = [in_float32(logits) for logits in self._apply_branches(images)]
         if self.ensemble is not None:
             joined = jnp.concatenate([jax.nn.softmax(logits) for logits in branches], -1)
             return (self.ensemble(joined), *branches)

@@ -13,9 +13,10 @@ from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.nets._backbones.choose import BACKBONES, make_backbone
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import MaxPool
+from bimmjax.nets._blocks.precision import in_float32
 from bimmjax.nets._blocks.reach import Layer
 from bimmjax.nets._blocks.units import Chain, DoubleConv, Maker, Stages
-from bimmjax.nets._blocks.upsampling import Linear, Repeat, UpConv
+from bimmjax.nets._blocks.upsampling import LinearLogits, Repeat, UpConv
 from bimmjax.nets._network import Network, check_common, check_style
 
 
@@ -103,7 +104,7 @@ class UNetPlusPlus(Network):
             self.encoder.keep(levels + 1)
             found = self.encoder.widths
             own = [max(1, wide * 2**level // 2) for level in range(levels + 1)]
-            finish = [Linear((2, 2))]
+            finish = [LinearLogits((2, 2))]
         self.ups = nnx.Dict()
         self.nodes = nnx.Dict()
         for j in range(1, levels + 1):
@@ -181,5 +182,6 @@ class UNetPlusPlus(Network):
 
     def _forward(self, images: Array) -> Array:
         if self.average:
-            return jnp.mean(jnp.stack(self._all_heads(images)), 0)
+            heads = [in_float32(head) for head in self._all_heads(images)]
+            return jnp.mean(jnp.stack(heads), 0)
         return self.classifiers[-1](self._top(images)[-1])
