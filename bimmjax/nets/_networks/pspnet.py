@@ -62,8 +62,9 @@ class PSPNet(Network):
     `output_stride`      8                      not told
     `bins`               1, 2, 3, 6             four scales
     auxiliary loss       0.4                    not told
-    `dropout`            0.1                    not told
+    `dropout`            0.1                    0.5
     loss                 cross-entropy          cross-entropy + Dice
+    learning rate        see paper              1e-4
     batch                16                     1, 10 epochs
     ===================  =====================  ==================
 

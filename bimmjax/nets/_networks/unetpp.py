@@ -30,7 +30,10 @@ class UNetPlusPlus(Network):
     `backbone`          None                  "resnet152", pretrained
     `levels`            4                     4
     heads               mean of four losses   four, averaged
+                                              (`average=True`)
+    `dropout`           see paper             0.5
     loss                cross-entropy + Dice  cross-entropy + Dice
+    learning rate       see paper             1e-4
     batch               not told              1, 10 epochs
     ==================  ====================  ======================
 
