@@ -14,10 +14,16 @@ from bimmjax.nets._train.checkpoint import named_arrays
 
 
 def identity_of(
-    found: Given, images: Images, how: str, uncertainty: bool, consensus: bool
+    found: Given,
+    images: Images,
+    how: str,
+    uncertainty: bool,
+    consensus: bool,
+    prune: int | None,
 ) -> dict[str, Any]:
     """All that decides about the labels but how they are `blended`, as JSON gives it back."""
     told = {
+        "prune": prune,
         "network": found.name,
         "weights": _weights(found.net),
         "normalise": how,
