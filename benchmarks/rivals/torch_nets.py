@@ -6,7 +6,7 @@ first. Tests hold reduced networks against them, `benchmarks.nets_parity` the fu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -44,10 +44,11 @@ def conv_norm(p: dict, x: torch.Tensor, epsilon: float = 1e-5, **settings: int) 
     return norm(p["norm"], conv(p["conv"], x, **settings), epsilon)
 
 
-def torch_unet(p: dict, x: torch.Tensor) -> torch.Tensor:
-    def double(p: dict, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(conv_norm(p["second"], F.relu(conv_norm(p["first"], x))))
+def double(p: dict, x: torch.Tensor) -> torch.Tensor:
+    return F.relu(conv_norm(p["second"], F.relu(conv_norm(p["first"], x))))
 
+
+def torch_unet(p: dict, x: torch.Tensor) -> torch.Tensor:
     skips = []
     for level in sorted(p["encoder"]["blocks"]):
         x = double(p["encoder"]["blocks"][level], x)
@@ -79,10 +80,36 @@ def torch_modular_unet(p: dict, x: torch.Tensor) -> torch.Tensor:
     return conv(p["classifier"], x)
 
 
-def torch_resnet(p: dict, x: torch.Tensor, dilated: tuple[int, ...] = ()):
+def torch_unetpp(p: dict, x: torch.Tensor) -> torch.Tensor:
+    """With a plain encoder; the logits of all heads, the last one's first, as features."""
+    stages = p["encoder"]["stages"]
+    found = {}
+    for i in sorted(stages):
+        blocks = stages[i]["blocks"]
+        x = double(blocks[max(blocks)], F.max_pool2d(x, 2) if i else x)
+        found[i, 0] = x
+    levels = max(stages)
+    for j in range(1, levels + 1):
+        for i in range(levels + 1 - j):
+            row = [found[i, k] for k in range(j)]
+            row.append(up(p["ups"][f"{i}_{j}"], found[i + 1, j - 1]))
+            found[i, j] = double(p["nodes"][f"{i}_{j}"], torch.cat(row, 1))
+    heads = [conv(p["classifiers"][j - 1]["blocks"][0], found[0, j]) for j in range(levels, 0, -1)]
+    return torch.cat(heads, 1)
+
+
+def torch_resnet(p: dict, x: torch.Tensor, dilated: tuple[int, ...] = ()) -> torch.Tensor:
     """The last features; the stages in `dilated` keep the grid and dilate instead."""
+    return torch_resnet_stages(p, x, dilated)[-1]
+
+
+def torch_resnet_stages(
+    p: dict, x: torch.Tensor, dilated: tuple[int, ...] = ()
+) -> list[torch.Tensor]:
+    """The features after each stage."""
     stages = p["stages"]
     x = F.relu(conv_norm(stages[0]["blocks"][0], x, stride=2))
+    found = [x]
     x = F.max_pool2d(x, 3, 2, 1)
     dilation = 1
     for stage in range(1, 5):
@@ -97,11 +124,55 @@ def torch_resnet(p: dict, x: torch.Tensor, dilated: tuple[int, ...] = ()):
             y = F.relu(conv_norm(b["second"], y, stride=step, dilation=rate))
             y = conv_norm(b["third"], y)
             x = F.relu(y + (conv_norm(b["skip"], x, stride=step) if "skip" in b else x))
-    return x
+        found.append(x)
+    return found
+
+
+def resized(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def torch_pspnet(p: dict, x: torch.Tensor, bins: tuple[int, ...]) -> torch.Tensor:
+    """On a ResNet at stride 8; the logits of both heads as features."""
+    size = x.shape[2:]
+    *_, before, last = torch_resnet_stages(p["backbone"], x, (3, 4))
+    pyramid = [last]
+    for i, count in enumerate(bins):
+        mean = F.adaptive_avg_pool2d(last, count)
+        mixed = F.relu(conv_norm(p["pyramid"]["branches"][i], mean))
+        pyramid.append(resized(mixed, last.shape[2:]))
+    heads = []
+    for name, features in (("classifier", torch.cat(pyramid, 1)), ("auxiliary", before)):
+        hidden = F.relu(conv_norm(p[name]["conv"], features))
+        heads.append(resized(conv(p[name]["last"], hidden), size))
+    return torch.cat(heads, 1)
+
+
+def torch_deeplab(p: dict, x: torch.Tensor, rates: tuple[int, ...]) -> torch.Tensor:
+    """On a ResNet at output stride 16, convolutions not separable."""
+    size = x.shape[2:]
+    _, fine, *_, last = torch_resnet_stages(p["backbone"], x, (4,))
+    pyramid = [F.relu(conv_norm(p["pyramid"]["point"], last))]
+    for i, rate in enumerate(rates):
+        pyramid.append(F.relu(conv_norm(p["pyramid"]["atrous"][i], last, dilation=rate)))
+    mean = F.relu(conv_norm(p["pyramid"]["image"], last.mean((2, 3), keepdim=True)))
+    pyramid.append(mean.expand_as(pyramid[0]))
+    mixed = F.relu(conv_norm(p["pyramid"]["mix"], torch.cat(pyramid, 1)))
+    low = F.relu(conv_norm(p["low"], fine))
+    x = torch.cat([low, resized(mixed, low.shape[2:])], 1)
+    blocks = p["decoder"]["blocks"]
+    for i in (0, 1):
+        x = F.relu(conv_norm(blocks[i], x))
+    return resized(conv(blocks[2], x), size)
 
 
 def both(
-    net: nnx.Module, call: Callable, torch_net: Callable, images: np.ndarray
+    net: nnx.Module,
+    call: Callable,
+    torch_net: Callable,
+    images: np.ndarray,
+    *,
+    jit: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, np.ndarray, np.ndarray]]]:
     """Outputs of both, and gradients of a random projection of them, by parameter."""
     state = nnx.to_pure_dict(nnx.state(net, nnx.Param))
@@ -117,8 +188,10 @@ def both(
         found = call(net, jnp.asarray(images))
         return (found * side).sum(), found
 
-    # Not jitted: blocks of one shape then share what is compiled, 150 layers deep.
-    (_, found), grads = nnx.value_and_grad(loss, has_aux=True)(net)
+    # Unless told otherwise not jitted: blocks of one shape then share what is compiled, 150 layers
+    # deep.
+    both_of = nnx.value_and_grad(loss, has_aux=True)
+    (_, found), grads = (nnx.jit(both_of) if jit else both_of)(net)
     slopes = nnx.to_pure_dict(grads)
     pairs = [
         (jax.tree_util.keystr(path), np.asarray(slope), param.grad.numpy())

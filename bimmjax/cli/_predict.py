@@ -62,6 +62,14 @@ def predict(
             "--consensus", help="Of slices across all three axes; for 2D networks, cubic voxels."
         ),
     ] = False,
+    prune: Annotated[
+        int | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="Of a UNet++: its first levels only, which is faster. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
     tile: Annotated[
         str | None,
         typer.Option(
@@ -116,8 +124,8 @@ def predict(
 
                 labels = nets.predict(
                     net, images, target, which=which, normalise=normalise, uncertainty=uncertainty,
-                    consensus=consensus, tile=sizes, devices=devices, overwrite=overwrite,
-                    progress=progress,
+                    consensus=consensus, prune=prune, tile=sizes, devices=devices,
+                    overwrite=overwrite, progress=progress,
                 )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(_KEPT) from None

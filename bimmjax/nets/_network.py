@@ -11,6 +11,7 @@ from jax import Array
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.nets._blocks.norms import NORMS
+from bimmjax.nets._blocks.precision import in_float32
 from bimmjax.nets._blocks.reach import Layer, halo_of, multiple_of
 
 
@@ -63,11 +64,11 @@ class Network(nnx.Module):
 
     def __call__(self, images: Array) -> Array:
         """The final logits (batch, *space, classes); `InputError` for images that do not fit."""
-        return _logits(self._forward(self._fitting(images)))
+        return in_float32(self._forward(self._fitting(images)))
 
     def heads(self, images: Array) -> tuple[Array, ...]:
         """The logits of every output that a loss is put on, the final ones first."""
-        return tuple(_logits(head) for head in self._all_heads(self._fitting(images)))
+        return tuple(in_float32(head) for head in self._all_heads(self._fitting(images)))
 
     def _fitting(self, images: Array) -> Array:
         images = jnp.asarray(images)
@@ -85,15 +86,11 @@ class Network(nnx.Module):
         return images
 
 
-def _logits(x: Array) -> Array:
-    # Losses want float32 where the network computes in half of it.
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def set_compute_dtype(net: nnx.Module, dtype: jax.typing.DTypeLike | None) -> None:
     """Let every layer compute in `dtype` (`jnp.bfloat16` on accelerators; None: as its input).
 
-    Parameters and running averages stay float32, and so do the logits.
+    Parameters and running averages stay float32, and so does all that is made of logits: their
+    interpolation, their mean over heads, the probabilities of branches.
 
     Examples
     --------

@@ -191,6 +191,17 @@ def test_kernels_have_the_spread_that_keeps_activations_and_come_from_the_key_al
     assert (kernel != he_normal(jax.random.key(4), (3, 3, 64, 50))).any()
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_transposed_convolution_keeps_the_spread_that_a_relu_halves(dims, kernel):
+    up = UpConv(64, 64, (kernel,) * dims, (2,) * dims, rngs=nnx.Rngs(0))
+    x = random(2, *(6,) * dims, 64)
+    found = np.asarray(up(jnp.asarray(np.maximum(x, 0.0))))
+    # An output meets 1 or 2 entries an axis, kernel / 2 on the average. Faces see zeros beyond.
+    inner = found[(slice(None), *(slice(2, -2),) * dims)]
+    assert abs(float((inner**2).mean()) - 1) < 0.15
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(
@@ -262,17 +273,20 @@ def test_frozen_batch_normalisation_neither_uses_nor_changes_statistics():
     assert (net(x) != wanted).any()
 
 
+@pytest.mark.parametrize("mean_of_all", [0, 1000])
 @pytest.mark.parametrize("kind", ["group", "layer"])
-def test_group_and_layer_normalisation_by_hand(kind):
+def test_group_and_layer_normalisation_by_hand(kind, mean_of_all):
     norm = make_norm(kind, 48, momentum=0.9, epsilon=1e-5, rngs=nnx.Rngs(0))
-    x = random(2, 3, 4, 48)
+    x = random(2, 3, 4, 48) + np.float32(mean_of_all)
     found = norm(jnp.asarray(x))
+    x = x.astype(np.float64)
     # 48 features make 16 groups of 3.
     parts = x.reshape(2, 3, 4, 16, 3) if kind == "group" else x[..., None, :]
     axes = (1, 2, 4) if kind == "group" else (4,)
     mean, var = parts.mean(axes, keepdims=True), parts.var(axes, keepdims=True)
     wanted = ((parts - mean) / np.sqrt(var + 1e-5)).reshape(x.shape)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    # 1000 has a rounding of 6e-5. That of its square, 0.06, would be in a fast variance.
+    np.testing.assert_allclose(found, wanted, atol=1e-3 if mean_of_all else 1e-5)
 
 
 def test_noise_is_there_in_training_only_and_never_twice_the_same():
@@ -297,3 +311,47 @@ def test_half_precision_computes_near_the_same_and_keeps_parameters():
     assert 0 < float(jnp.abs(found - exact).max()) < 0.1 * float(jnp.abs(exact).max())
     set_compute_dtype(net, None)
     np.testing.assert_array_equal(net(x), exact)
+
+
+def in_half(name, **settings):
+    net = build(name, **{"channels": 1, "classes": 3, "width": 2, **settings})
+    net.eval()
+    set_compute_dtype(net, jnp.bfloat16)
+    return net
+
+
+def half(*shape: int) -> jax.Array:
+    return jnp.asarray(random(*shape), jnp.bfloat16)
+
+
+@pytest.mark.parametrize("name", ["unet++", "pspnet", "deeplabv3+"])
+def test_logits_are_interpolated_and_meant_in_single_precision(name, monkeypatch):
+    resnet = {"backbone": "resnet152", "layers": (1, 1, 1, 1)}
+    if name == "unet++":
+        found = [in_half(name, levels=1, **resnet).classifiers[0](half(1, 8, 8, 1))]
+        net = in_half(name, levels=2, average=True)
+        monkeypatch.setattr(net, "_top", lambda images: [half(1, 8, 8, 2), half(1, 8, 8, 2)])
+        found.append(net._forward(half(1, 8, 8, 1)))
+    elif name == "pspnet":
+        net = in_half(name, **resnet)
+        found = [net.classifier(half(1, 4, 4, net.pyramid.outputs))]
+    else:
+        net = in_half(name, low_level=3, separable=False, **resnet)
+        found = [net.decoder(half(1, 4, 4, 8 + 3))]
+    for logits in found:
+        assert logits.dtype == jnp.float32
+        # Bits that half precision does not have.
+        assert float((logits != logits.astype(jnp.bfloat16)).mean()) > 0.3
+
+
+@pytest.mark.parametrize("combine", ["voting", "ensemble"])
+def test_probabilities_of_branches_are_taken_in_single_precision(combine, monkeypatch):
+    net = in_half("fusion-late", channels=3, depth=1, combine=combine)
+    logits = [5 * half(1, 8, 8, 3)] * 3
+    monkeypatch.setattr(net, "_apply_branches", lambda images: logits)
+    seen = []
+    if combine == "ensemble":
+        monkeypatch.setattr(net, "ensemble", lambda x: seen.append(x) or x[..., :3])
+    found = net._forward(half(1, 8, 8, 3))
+    joined = seen[0].reshape(1, 8, 8, 3, 3) if seen else jnp.exp(found)
+    np.testing.assert_allclose(joined.sum(-1), 1.0, atol=1e-5)

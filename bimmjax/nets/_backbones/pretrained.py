@@ -210,6 +210,10 @@ def _matched(backbone: Backbone, tensors: Mapping[str, np.ndarray], path: Path) 
     named = {naming: _names(backbone, naming) for naming in kind}
     naming = max(named, key=lambda naming: sum(name in tensors for name in named[naming]))
     names = named[naming]
+    if not names:
+        raise InputError(
+            f"pretrained: got {path} for a backbone without stages, wants one with some"
+        )
     missing = [name for name in names if name not in tensors]
     known = set(names)
     superfluous = [
@@ -221,7 +225,7 @@ def _matched(backbone: Backbone, tensors: Mapping[str, np.ndarray], path: Path) 
     ]
     if missing or superfluous:
         told = [
-            f"{word} {len(listed)} tensors ({', '.join(listed[:3])}{', ...' * (len(listed) > 3)})"
+            f"{word} {len(listed)} tensors ({', '.join(listed)})"
             for word, listed in (("without", missing), ("with unknown", superfluous))
             if listed
         ]

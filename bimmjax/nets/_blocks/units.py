@@ -138,6 +138,34 @@ class Chain(nnx.Module):
         return [layer for block in self.blocks for layer in block.reach]
 
 
+class Stages(nnx.Module):
+    """Blocks one after the other; called on images they return the features after each.
+
+    `widths` are their numbers of features.
+    """
+
+    def __init__(self, stages: Sequence[Block], widths: Sequence[int]) -> None:
+        self.stages = nnx.List(stages)
+        self.widths = tuple(widths)
+
+    def __call__(self, x: Array) -> tuple[Array, ...]:
+        found = []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return tuple(found)
+
+    def keep(self, stages: int) -> None:
+        """Drop what comes after the first `stages` stages."""
+        self.stages = nnx.List(list(self.stages)[:stages])
+        self.widths = self.widths[:stages]
+
+    @property
+    def reach(self) -> list[Layer]:
+        """What a feature of the last stage reads."""
+        return [layer for stage in self.stages for layer in stage.reach]
+
+
 class DoubleConv(nnx.Module):
     """Twice convolution, normalisation and ReLU, then dropout: the block of a U-Net."""
 

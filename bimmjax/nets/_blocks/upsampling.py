@@ -13,6 +13,7 @@ from jax import Array
 
 from bimmjax.nets._blocks.convolution import he_normal
 from bimmjax.nets._blocks.fast_convolution import convolve
+from bimmjax.nets._blocks.precision import in_float32
 from bimmjax.nets._blocks.reach import Layer, Step
 
 
@@ -173,6 +174,13 @@ class Linear(nnx.Module):
     def reach(self) -> list[Layer]:
         """What an output reads."""
         return [tuple(Step(int(f > 1), int(f > 1), factor=f) for f in self.factor)]
+
+
+class LinearLogits(Linear):
+    """The same of logits, in float32 though the network may compute in half of it."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(in_float32(x))
 
 
 def resize(x: Array, space: Sequence[int]) -> Array:

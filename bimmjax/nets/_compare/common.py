@@ -93,6 +93,7 @@ def prepared(
         if entry.role == CURVE and entry.recipe.slices == (first.slices or every):
             continue  # the last point of the curve is the rival itself
         own = _learned_from(_annotated(counts, splits, entry.recipe), entry.recipe)
+        _check_several(entry, counts, own)
         recipe = replace(
             entry.recipe, images=told.images, labels=told.labels, weight=told.weight,
             channels=told.channels,
@@ -114,6 +115,17 @@ def prepared(
     return completed, Common(
         ready, splits, slices, np.asarray(training, np.int64), identity, data.hexdigest()
     )
+
+
+def _check_several(entry: Entry, counts: Sequence[Census], slices: Sequence[np.ndarray]) -> None:
+    """Refuse slices that hold one class alone, which training would, in the middle of it all."""
+    voxels = sum(one.counts[held].sum(0) for one, held in zip(counts, slices, strict=True))
+    there = np.flatnonzero(voxels)
+    if len(there) == 1:
+        raise InputError(
+            f"slices: got class {there[0]} alone in the {sum(held.size for held in slices)} "
+            f"annotated slices of {entry.name}, wants at least two"
+        )
 
 
 def _annotated(

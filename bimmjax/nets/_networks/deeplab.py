@@ -14,7 +14,7 @@ from bimmjax.nets._backbones.xception import Separable
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.reach import Layer
 from bimmjax.nets._blocks.units import Chain, ConvNorm, Maker
-from bimmjax.nets._blocks.upsampling import Linear
+from bimmjax.nets._blocks.upsampling import Linear, LinearLogits
 from bimmjax.nets._network import Network, check_common, check_style
 
 
@@ -73,10 +73,12 @@ class DeepLabV3Plus(Network):
     ===================  =====================  ==================
     `backbone`           Xception-65            "xception71", pretrained
     `output_stride`      16                     not told
-    `rates`              6, 12, 18              not told
+    `rates`              6, 12, 18              3, 6, 9
     `low_level`          48                     not told
     decoder              two 3 × 3 to 256       not told
+    `dropout`            see paper              0.5
     loss                 cross-entropy          cross-entropy + Dice
+    learning rate        see paper              1e-4
     batch                16                     1, 10 epochs
     ===================  =====================  ==================
 
@@ -85,8 +87,8 @@ class DeepLabV3Plus(Network):
     logits are interpolated by 4. 43,472,378 parameters for one channel and two classes. With
     `separable` the 3 × 3 convolutions of pyramid and decoder are depthwise and pointwise, as in
     the paper's Xception models. The low-level features are those before the block with the second
-    stride; the authors' code takes them within it, after its second convolution. Small rates (3,
-    6, 9) suit features that are small beside the image.
+    stride; the authors' code takes them within it, after its second convolution. Small rates,
+    as TXM's, suit features that are small beside the image.
 
     The image's mean makes outputs depend on the tile (`local` False); `image_pooling=False` leaves
     it out. `norm` and `dropout` are of what stands on the backbone, which keeps
@@ -158,7 +160,7 @@ class DeepLabV3Plus(Network):
             three(make, features + low_level, features, separable=separable),
             three(make, features, features, separable=separable),
             Conv(features, classes, (1, 1), rngs=rngs),
-            Linear((4, 4)),
+            LinearLogits((4, 4)),
         )
         self._describe(
             [*self.backbone.reach, *self.pyramid.reach, *self.up.reach, *self.decoder.reach],

@@ -10,6 +10,7 @@ from jax import Array
 from bimmjax._core.checks import InputError, choice, whole_number
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.norms import freeze_norms
+from bimmjax.nets._blocks.precision import in_float32
 from bimmjax.nets._network import Network, check_common
 from bimmjax.nets._networks.unet import UNet
 from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
@@ -283,7 +284,7 @@ class LateFusion(_Fusion):
             self.fix_branches()
 
     def _all_heads(self, images: Array) -> tuple[Array, ...]:
-        branches = self._apply_branches(images)
+        branches = [in_float32(logits) for logits in self._apply_branches(images)]
         return (self._combined(branches), *(() if self.fixed else branches))
 
     def _combined(self, branches: list[Array]) -> Array:

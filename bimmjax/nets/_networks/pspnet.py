@@ -14,7 +14,7 @@ from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import mean_over_bins
 from bimmjax.nets._blocks.reach import Layer
 from bimmjax.nets._blocks.units import ConvNorm, Maker
-from bimmjax.nets._blocks.upsampling import Linear, resize
+from bimmjax.nets._blocks.upsampling import LinearLogits, resize
 from bimmjax.nets._network import Network, check_common, check_style
 
 
@@ -41,7 +41,7 @@ class Classifier(nnx.Module):
         self.conv = ConvNorm(make, inputs, middle, 3)
         self.dropout = make.dropped()
         self.last = Conv(middle, classes, (1,) * make.dims, rngs=make.rngs)
-        self.resize = Linear((factor,) * make.dims)
+        self.resize = LinearLogits((factor,) * make.dims)
 
     def __call__(self, x: Array) -> Array:
         return self.resize(self.last(self.dropout(self.conv(x))))
@@ -62,8 +62,9 @@ class PSPNet(Network):
     `output_stride`      8                      not told
     `bins`               1, 2, 3, 6             four scales
     auxiliary loss       0.4                    not told
-    `dropout`            0.1                    not told
+    `dropout`            0.1                    0.5
     loss                 cross-entropy          cross-entropy + Dice
+    learning rate        see paper              1e-4
     batch                16                     1, 10 epochs
     ===================  =====================  ==================
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -41,10 +42,19 @@ class UNet(Network):
     `width`, `depth`    64, 4              not told, 4 (III)         64, 4
     `norm`              not told           not told                  "none"
     `residual`          no                 yes (III)                 no
+    `dropout`           0.5                not told                  see paper
     batch, crop         1, whole slice     64, 64 × 64               1, 572 × 572
     loss                cross-entropy +    Dice                      cross-entropy
                         Dice
+    learning rate       1e-4               1e-5 (I), 1e-4 (III), a   see paper
+                                           tenth after 10 epochs
+                                           without gain
+    epochs              10                 100, stop after 10 (I)    see paper
+                                           or 25 (III) without gain
     ==================  =================  ========================  =====================
+
+    TXM's run of two classes had the mean squared error for its loss, another one of three classes
+    cross-entropy alone (its Table I).
 
     Level i has `width` 2^i features in both convolutions; pooling takes the largest of 2 × 2, and
     the way up is a transposed convolution of width 2 that halves the features. 31,042,434
@@ -54,9 +64,9 @@ class UNet(Network):
     With `backbone="resnet152"` or `"xception71"` the encoder is that network's (features at
     strides 2 to 32), and each of the five levels of the decoder repeats voxels, joins the
     encoder's features and convolves twice, to 4, 2, 1, 1/2 and 1/4 `width` features. `depth`,
-    `residual` and `learned_up` are then without effect; `width` scales the backbone (64 is its
-    own), `layers` its numbers of blocks. Backbones keep their batch normalisations, whatever
-    `norm`.
+    `residual` and `learned_up` would be without effect and are refused; `width` scales the
+    backbone (64 is its own), `layers` its numbers of blocks. Backbones keep their batch
+    normalisations, whatever `norm`.
 
     Parameters
     ----------
@@ -110,6 +120,7 @@ class UNet(Network):
             last = width
         else:
             choice("backbone", backbone, BACKBONES)
+            _refuse_beside_backbone(depth=depth, residual=residual, learned_up=learned_up)
             self.encoder = make_backbone(
                 backbone, channels * context, width=width, layers=layers, rngs=rngs
             )
@@ -127,6 +138,17 @@ class UNet(Network):
 
     def _forward(self, images: Array) -> Array:
         return self.classifier(self.decoder(self.encoder(images)))
+
+
+def _refuse_beside_backbone(**told: int) -> None:
+    """Refuse what a network with a backbone has no use for, unless it is what nobody has to set."""
+    usual = inspect.signature(UNet.__init__).parameters
+    for name, value in told.items():
+        if value != usual[name].default:
+            raise InputError(
+                f"{name}: got {value} beside a backbone, wants {usual[name].default}, "
+                "as it has no effect there"
+            )
 
 
 def plain_encoder(make: Maker, channels: int, widths: Sequence[int], residual: bool) -> Encoder:

@@ -10,13 +10,13 @@ from flax import nnx
 from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
-from bimmjax.nets._backbones.backbone import Backbone
 from bimmjax.nets._backbones.choose import BACKBONES, make_backbone
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import MaxPool
+from bimmjax.nets._blocks.precision import in_float32
 from bimmjax.nets._blocks.reach import Layer
-from bimmjax.nets._blocks.units import Chain, DoubleConv, Maker
-from bimmjax.nets._blocks.upsampling import Linear, Repeat, UpConv
+from bimmjax.nets._blocks.units import Chain, DoubleConv, Maker, Stages
+from bimmjax.nets._blocks.upsampling import LinearLogits, Repeat, UpConv
 from bimmjax.nets._network import Network, check_common, check_style
 
 
@@ -30,7 +30,10 @@ class UNetPlusPlus(Network):
     `backbone`          None                  "resnet152", pretrained
     `levels`            4                     4
     heads               mean of four losses   four, averaged
+                                              (`average=True`)
+    `dropout`           see paper             0.5
     loss                cross-entropy + Dice  cross-entropy + Dice
+    learning rate       see paper             1e-4
     batch               not told              1, 10 epochs
     ==================  ====================  ======================
 
@@ -96,7 +99,7 @@ class UNetPlusPlus(Network):
             for level in range(levels):
                 block = DoubleConv(make, found[level], found[level + 1], found[level + 1])
                 stages.append(Chain(MaxPool((2, 2)), block))
-            self.encoder = Backbone(stages, found)
+            self.encoder = Stages(stages, found)
             finish = []
         else:
             choice("backbone", backbone, BACKBONES)
@@ -104,7 +107,7 @@ class UNetPlusPlus(Network):
             self.encoder.keep(levels + 1)
             found = self.encoder.widths
             own = [max(1, wide * 2**level // 2) for level in range(levels + 1)]
-            finish = [Linear((2, 2))]
+            finish = [LinearLogits((2, 2))]
         self.ups = nnx.Dict()
         self.nodes = nnx.Dict()
         for j in range(1, levels + 1):
@@ -182,5 +185,6 @@ class UNetPlusPlus(Network):
 
     def _forward(self, images: Array) -> Array:
         if self.average:
-            return jnp.mean(jnp.stack(self._all_heads(images)), 0)
+            heads = [in_float32(head) for head in self._all_heads(images)]
+            return jnp.mean(jnp.stack(heads), 0)
         return self.classifiers[-1](self._top(images)[-1])

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
-from bimmjax._core.checks import InputError
+from bimmjax._core.checks import InputError, whole_number
+from bimmjax.nets._networks.unetpp import UNetPlusPlus
 from bimmjax.nets._train.load import load
 from bimmjax.nets._train.recipe import Recipe
 
@@ -28,13 +29,13 @@ class Given(NamedTuple):
     """What tells it from other networks, beside its parameters."""
 
 
-def given(network: Any, which: str = "best") -> Given:
-    """From the folder of a run, a network, or a network and its recipe.
+def given(network: Any, which: str = "best", prune: int | None = None) -> Given:
+    """From the folder of a run, a network, or a network and its recipe; cut to `prune` levels.
 
     Raises
     ------
     InputError
-        None of them, or no run, or a checkpoint that does not fit.
+        None of them, or no run, or a checkpoint that does not fit, or nothing to be cut.
     """
     net: Any = network
     recipe: Any = None
@@ -47,6 +48,8 @@ def given(network: Any, which: str = "best") -> Given:
             f"net: got {type(net).__name__}, wants the folder of a run, a network, or a network "
             "and its recipe"
         )
+    if prune is not None:
+        net = _pruned(net, prune)
     # Another one, so that a network in training stays so.
     found = nnx.merge(*nnx.split(net))
     found.eval()
@@ -55,3 +58,9 @@ def given(network: Any, which: str = "best") -> Given:
         return Given(found, net.channels, net.classes, (), "std", name)
     name = (*name, recipe.network, recipe.settings)
     return Given(found, recipe.channels, recipe.classes, recipe.patch, recipe.normalise, name)
+
+
+def _pruned(net: Any, levels: int) -> UNetPlusPlus:
+    if not isinstance(net, UNetPlusPlus):
+        raise InputError(f"prune: got {levels!r} for a {type(net).__name__}, wants a UNet++ for it")
+    return net.pruned(whole_number("prune", levels, 1, net.levels))

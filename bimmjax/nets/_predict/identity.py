@@ -11,10 +11,16 @@ from bimmjax.nets._train.checkpoint import hash_of
 
 
 def identity_of(
-    found: Given, images: Images, how: str, uncertainty: bool, consensus: bool
+    found: Given,
+    images: Images,
+    how: str,
+    uncertainty: bool,
+    consensus: bool,
+    prune: int | None,
 ) -> dict[str, Any]:
     """All that decides about the labels but how they are `blended`, as JSON gives it back."""
     told = {
+        "prune": prune,
         "network": found.name,
         "weights": hash_of(found.net),
         "normalise": how,

@@ -56,6 +56,7 @@ def predict(
     normalise: str | None = None,
     uncertainty: bool = False,
     consensus: bool = False,
+    prune: int | None = None,
     tile: Sequence[int] | None = None,
     devices: int | None = None,
     overwrite: bool = False,
@@ -84,6 +85,9 @@ def predict(
     consensus : bool
         Apply a 2D network to the slices across all three axes, and take the class of the highest
         mean probability. For cubic voxels.
+    prune : int, optional
+        Of a UNet++: apply only its first levels, 1 to all, which is faster and coarser
+        (`UNetPlusPlus.pruned`).
     tile : sequence of int, optional
         Size along the network's axes of what it is given at once, halo included; multiples of
         its `multiple`. Larger ones are faster and take more memory. Default: by what memory
@@ -105,8 +109,8 @@ def predict(
     ------
     InputError
         No run, another number of channels than in training, a volume smaller than the network's
-        `multiple`, a tile that cannot be, a consensus of a 3D network, an `out` that exists or was
-        begun with another network, image or way.
+        `multiple`, a tile that cannot be, a consensus of a 3D network, a `prune` of other networks
+        or beyond the levels, an `out` that exists or was begun with another network, image or way.
 
     Warns
     -----
@@ -149,7 +153,7 @@ def predict(
     >>> labels.shape, labels.dtype
     ((4, 16, 16), dtype('uint8'))
     """
-    found = given(net, which)
+    found = given(net, which, prune)
     how = choice("normalise", normalise or found.normalise, WAYS)
     if uncertainty and out is None:
         raise InputError("uncertainty: got no out to write it to, wants one")
@@ -163,7 +167,7 @@ def predict(
             stacklevel=2,
         )
     made = None if out is None or overwrite else told_of(Path(out))
-    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus)
+    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus, prune)
     before = None if out is None else made or begun_with(Path(out))
     plan = plan_of(
         found,

@@ -74,6 +74,7 @@ def test_predict_takes_options(run, run_folder):
         (("NET", "scan.tif", "--tile", "8"), "tile: got '8', wants two sizes or three"),
         (("NET", "scan.tif", "--tile", "8", "8"), "tile: got (8, 8), wants at least (24, 24)"),
         (("NET", "scan.tif", "--which", "first"), "which: got 'first'"),
+        (("NET", "scan.tif", "--prune", "2"), "prune: got 2 for a ModularUNet, wants a UNet++"),
     ],
 )
 def test_bad_input_is_told_in_one_line(words, message, run, run_folder):
