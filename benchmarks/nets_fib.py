@@ -86,7 +86,8 @@ class _Bench:
         """A network of slices, from images at some voltages."""
         recipe = {"network": network, "settings": {**_FLAT, **settings}, **_HOW}
         if branches:
-            recipe["branches"] = [str(folder) for folder in branches]
+            # The last layer alone learns, a dozen numbers.
+            recipe |= {"branches": [str(folder) for folder in branches], "learning_rate": 2e-2}
         return self._run(name, recipe, stacks, energies)
 
     def deep(self, name: str, stacks: list[Stack]) -> Run:
