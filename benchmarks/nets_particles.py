@@ -37,7 +37,7 @@ _RIVALS: dict[str, dict[str, Any]] = {
     },
     "DeepLab v3+": {
         "network": "deeplabv3+",
-        "settings": {"width": 8, "rates": (3, 6, 9), "dropout": _DROPOUT},
+        "settings": {"width": 7, "rates": (3, 6, 9), "dropout": _DROPOUT},
     },
 }
 # Table II: training, hours; a prediction, seconds; mean IoU, %.

@@ -2,10 +2,10 @@
 
 2D, one image of 512 squared, and a step of the paper's training (batch 10 of 160 squared, Jaccard²,
 AdaBelief, dropout and noise); 3D, a step of a batch of 2 of 32 cubed. Width 16, depth 3, float32,
-as many threads as cores for both. torch: eager, channels last, compiled. Ours: with XLA's own
-gradients of convolutions, and with those that stand in for them on a CPU. Every variant is called
-once first, apart (compilation); then all take turns. Both start from the same weights, and their
-logits are compared.
+as many threads as cores for both. torch: eager, channels last, compiled, and both. Ours: with XLA's
+own gradients of convolutions, and with those that stand in for them on a CPU. Every variant is
+called once first, apart (compilation); then all take turns. Inference is by the same weights, and
+logits are compared; steps begin with random ones.
 
 A training step asks the system for some gigabytes and gives them back. Where the C library is
 glibc,
@@ -140,7 +140,9 @@ def inference(images: np.ndarray) -> tuple[float, Calls]:
     apply = jax.jit(lambda state, images: nnx.merge(graph, state)(images))
     theirs.to(device())
     given = torch.from_numpy(np.moveaxis(images, -1, 1).copy()).to(device())
-    last = TorchModularUNet(dims).eval().to(device()).to(memory_format=channels_last(dims))
+    last = TorchModularUNet(dims).eval().to(device())
+    last.load_state_dict(theirs.state_dict())
+    last.to(memory_format=channels_last(dims))
     spread_out = given.to(memory_format=channels_last(dims))
     ours = jax.device_put(images)
 

@@ -39,13 +39,22 @@ def test_voltages_have_noise_of_their_own_and_curtains_in_common(yields):
     assert np.corrcoef(*columns)[0, 1] > 0.3
 
 
-def test_each_slice_and_voltage_has_electrons_of_its_own(tmp_path, monkeypatch):
+def test_each_slice_and_voltage_has_electrons_of_its_own_kept_until_they_change(
+    tmp_path, monkeypatch
+):
+    sent = []
+
     def drawn(key, part, materials, energy, *, spacing, electrons):
-        return SimpleNamespace(images=np.asarray(jax.random.normal(key, (1, *part.shape[1:]))))
+        sent.append(electrons)
+        return SimpleNamespace(images=gain * np.asarray(jax.random.normal(key, (1, 4, 4))))
 
     monkeypatch.setattr(_fib_sets.sim, "monte_carlo", drawn)
-    body = np.ones((44, 4, 4), np.uint8)
+    body, gain = np.ones((44, 4, 4), np.uint8), 1.0
     found = [_fib_sets._followed(body, 2, energy, tmp_path, 40) for energy in (1.0, 2.0)]
-    slices = {image.tobytes() for stack in found for image in stack}
-    assert len(slices) == 4
+    assert len({image.tobytes() for stack in found for image in stack}) == 4
+    sent.clear()
     assert (_fib_sets._followed(body, 2, 1.0, tmp_path, 40) == found[0]).all()
+    assert sent == [_fib_sets._PROBE]
+    # Other physics: what is kept does not count.
+    gain = 2.0
+    assert (_fib_sets._followed(body, 2, 1.0, tmp_path, 40) == 2.0 * found[0]).all()
