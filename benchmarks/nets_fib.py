@@ -28,7 +28,7 @@ _FLAT: dict[str, Any] = {"width": 12, "depth": 3, "residual": True}
 _DEEP: dict[str, Any] = {"width": 8, "depth": 2}
 _HOW: dict[str, Any] = {
     "classes": 2, "patch": (64, 64), "batch": 8, "loss": "dice", "optimiser": "adam",
-    "learning_rate": 2e-3, "epochs": 16, "steps": 25, "normalise": "none", "split": (0.8, 0.2, 0.0),
+    "learning_rate": 2e-3, "epochs": 12, "steps": 25, "normalise": "none", "split": (0.8, 0.2, 0.0),
     "brightness": 0.1, "stretch": 0.1, "tiles": 48,
 }  # fmt: skip
 _SLICES = (3, 5, 7, 9)
@@ -145,9 +145,6 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
             f"fusion-{name}", waves, _VOLTAGES, "fusion-late", branches=branches, combine=combine,
             context=context,
         )  # fmt: skip
-    fused["late, jointly"] = bench.flat(
-        "fusion-joint", waves, _VOLTAGES, "fusion-late", context=context
-    )
     labels, voltages = _voltages(bench.hnpg, single, fused)
     methods, seen = _methods(bench.hnpg, by)
     tables = [
