@@ -104,7 +104,7 @@ def compare(
         typer.Option(
             metavar="NAME=A,B,...",
             help="Values of a setting of the first rival; repeated: all combinations are trained, "
-            "and judged by the validation block.",
+            "judged by the validation block, and the best is scored.",
             show_default=False,
         ),
     ] = None,
@@ -260,7 +260,9 @@ def _tell(found: Comparison, out: Path) -> None:
             console.print(f"{escape(row.name)} has no scores: {escape(row.error)}", soft_wrap=True)
     best = found.best_of_sweep
     if best is not None:
-        share = 100.0 * (best.validation("mean_iou") or 0.0)
-        told = f"{escape(best.name)} (validation block: mean IoU {share:.2f} %)"
+        chosen, tested = (
+            100.0 * (share or 0.0) for share in (best.validation("mean_iou"), best.mean("iou"))
+        )
+        told = f"{escape(best.name)} (mean IoU: validation {chosen:.2f} %, test {tested:.2f} %)"
         console.print(f"Best of the sweep: {told}", soft_wrap=True)
     console.print(f"Written: {escape(str(out / 'compare.md'))}", soft_wrap=True)

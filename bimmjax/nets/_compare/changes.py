@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from bimmjax._core.checks import InputError
-from bimmjax.nets._train.recipe import Recipe, recipe_of
+from bimmjax.nets._train.recipe import Recipe, plain, recipe_of
 
 # Before the name of a network's setting that recipes have, too.
 _OWN = "settings."
@@ -19,8 +19,8 @@ _FIXED = (
     "network", "settings", "classes", "channels", "split", "margin", "minutes", "images", "labels",
     "weight",
 )  # fmt: skip
-# Nor a sweep: its runs are judged on the same tiles.
-_JUDGED = ("tiles",)
+# Nor a sweep: its runs would be judged on other tiles.
+_JUDGED = ("tiles", "patch", "dims")
 _MOST = 100
 
 Changes = dict[str, Any]
@@ -29,8 +29,10 @@ Changes = dict[str, Any]
 def single(given: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Names and values of an ablation, from a mapping, pairs, or "NAME=VALUE"."""
     if isinstance(given, Mapping):
-        return list(given.items())
-    return [_parted("ablate", one) for one in ([given] if isinstance(given, str) else given)]
+        pairs = list(given.items())
+    else:
+        pairs = [_parted("ablate", one) for one in ([given] if isinstance(given, str) else given)]
+    return [(name, plain(value)) for name, value in pairs]
 
 
 def combinations(given: Sequence[str] | Mapping[str, Any]) -> list[Changes]:
@@ -53,12 +55,12 @@ def combinations(given: Sequence[str] | Mapping[str, Any]) -> list[Changes]:
         named = [_parted("sweep", one, several=True) for one in words]
     values: dict[str, Any] = {}
     for name, one in named:
-        one = _plain(one)
+        one = plain(one)
         if not isinstance(one, list | tuple | range) or not one:
             raise InputError(f"sweep: got {name} = {one!r}, wants a list of values")
         if name in values:
             raise InputError(f"sweep: got {name} twice, wants all its values in one list")
-        values[name] = list(map(_plain, one))
+        values[name] = list(map(plain, one))
     count = math.prod(map(len, values.values()))
     if count > _MOST:
         raise InputError(f"sweep: got {count} combinations, wants {_MOST} at most")
@@ -73,14 +75,15 @@ def changed(recipe: Recipe, changes: Mapping[str, Any], argument: str) -> Recipe
     own: Changes = {}
     settings = dict(recipe.settings)
     for name, value in changes.items():
-        if name in _FIXED or (argument == "sweep" and name in _JUDGED):
+        plainly = name.removeprefix(_OWN)
+        if plainly in _FIXED or (argument == "sweep" and plainly in _JUDGED):
             raise InputError(
                 f"{argument}: got {name}, which has to be the same for all; wants another"
             )
         if name in {one.name for one in fields(Recipe)}:
-            own[name] = tuple(value) if isinstance(value, list) else value
+            own[name] = value
         else:
-            settings[name.removeprefix(_OWN)] = value
+            settings[plainly] = value
     return recipe_of(replace(recipe, settings=settings, **own))
 
 
@@ -108,11 +111,6 @@ def _parted(argument: str, given: Any, several: bool = False) -> tuple[str, Any]
     # Words have no quotes, and then no brackets either.
     apart = [_value(one) for one in value.split(",") if one.strip()]
     return name.strip(), together if isinstance(together, list) else apart
-
-
-def _plain(value: Any) -> Any:
-    """Lists and numbers of numpy's."""
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _value(text: str) -> Any:

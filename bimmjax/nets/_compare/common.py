@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,15 +18,13 @@ from bimmjax.nets._data.census import Census, census
 from bimmjax.nets._data.sampler import annotated, spread
 from bimmjax.nets._data.specimen import KEPT, Specimen, normalised
 from bimmjax.nets._data.split import Split, split
-from bimmjax.nets._train.data import opened, with_patch
+from bimmjax.nets._train.branches import take_branches, with_branches
+from bimmjax.nets._train.data import check_several, opened, sampled, with_patch
 from bimmjax.nets._train.devices import mesh_for
 from bimmjax.nets._train.folder import check_folder
-from bimmjax.nets._train.load import built
+from bimmjax.nets._train.load import built, with_pretrained
 from bimmjax.nets._train.recipe import Recipe
-from bimmjax.volumes import Volume, sample_blocks
-
-# Blocks, and their edges, by whose voxels a volume is known again.
-_SAMPLED = 8, 16
+from bimmjax.volumes import Volume
 
 
 class Common(NamedTuple):
@@ -93,39 +92,31 @@ def prepared(
         if entry.role == CURVE and entry.recipe.slices == (first.slices or every):
             continue  # the last point of the curve is the rival itself
         own = _learned_from(_annotated(counts, splits, entry.recipe), entry.recipe)
-        _check_several(entry, counts, own)
         recipe = replace(
             entry.recipe, images=told.images, labels=told.labels, weight=told.weight,
             channels=told.channels,
         )  # fmt: skip
-        completed.append(
-            entry._replace(
-                recipe=_checked(entry, recipe, specimens, devices, built_before),
-                slices=sum(held.size for held in own),
-            )
-        )
-        check_folder(out / entry.name, completed[-1].recipe, overwrite)
+        folder = out / entry.name
+        with _naming(entry):
+            check_several(_voxels(counts, own))
+            recipe = _completed(recipe, specimens, folder, devices, overwrite, built_before)
+        completed.append(entry._replace(recipe=recipe, slices=sum(held.size for held in own)))
+        check_folder(folder, recipe, overwrite)
+    _check_patches([entry for entry in completed if entry.swept])
     slices = _learned_from(slices, first)
-    training = sum(one.counts[held].sum(0) for one, held in zip(counts, slices, strict=True))
+    training = _voxels(counts, slices)
     if not np.any(training):
         raise InputError("labels: got none within the training block, wants some")
     identity = [_fingerprint(one, blocks) for one, blocks in zip(ready, splits, strict=True)]
     identity += [[one.counts.sum(0).tolist() for one in counts], [s.tolist() for s in slices]]
     data = hashlib.sha256(repr([_known_by(*one.images, one.labels) for one in ready]).encode())
-    return completed, Common(
-        ready, splits, slices, np.asarray(training, np.int64), identity, data.hexdigest()
-    )
+    return completed, Common(ready, splits, slices, training, identity, data.hexdigest())
 
 
-def _check_several(entry: Entry, counts: Sequence[Census], slices: Sequence[np.ndarray]) -> None:
-    """Refuse slices that hold one class alone, which training would, in the middle of it all."""
-    voxels = sum(one.counts[held].sum(0) for one, held in zip(counts, slices, strict=True))
-    there = np.flatnonzero(voxels)
-    if len(there) == 1:
-        raise InputError(
-            f"slices: got class {there[0]} alone in the {sum(held.size for held in slices)} "
-            f"annotated slices of {entry.name}, wants at least two"
-        )
+def _voxels(counts: Sequence[Census], slices: Sequence[np.ndarray]) -> np.ndarray:
+    """(classes,) in some slices."""
+    found = sum(one.counts[held].sum(0) for one, held in zip(counts, slices, strict=True))
+    return np.asarray(found, np.int64)
 
 
 def _annotated(
@@ -159,29 +150,47 @@ def _fingerprint(specimen: Specimen, blocks: Split) -> list[Any]:
 
 
 def _known_by(*volumes: Volume) -> list[Any]:
-    found = []
-    for volume in volumes:
-        parts = b"".join(part.tobytes() for part in sample_blocks(volume, *_SAMPLED))
-        found.append([*volume.shape, str(volume.dtype), hashlib.sha256(parts).hexdigest()])
-    return found
+    return [[*one.shape, str(one.dtype), sampled(one)] for one in volumes]
 
 
-def _checked(
-    entry: Entry,
-    recipe: Recipe,
-    specimens: Sequence[Specimen],
-    devices: int | None,
-    built_before: dict[str, Any],
-) -> Recipe:
-    """The recipe with its patch, and an error that names the entry."""
+@contextmanager
+def _naming(entry: Entry) -> Iterator[None]:
+    """Errors tell whose they are."""
     try:
-        # Shapes only: nothing is drawn at random. Most runs of a sweep have the same network.
-        known = repr((recipe.network, recipe.settings, recipe.frozen_norms))
-        if known not in built_before:
-            built_before[known] = nnx.eval_shape(lambda: built(recipe))
-        net = built_before[known]
-        recipe = with_patch(recipe, net, specimens)
-        mesh_for(recipe.batch, recipe.patch, net.multiple[0], devices)
+        yield
     except InputError as error:
         raise InputError(f"{error} ({entry.name})") from None
+
+
+def _completed(
+    recipe: Recipe,
+    specimens: Sequence[Specimen],
+    folder: Path,
+    devices: int | None,
+    overwrite: bool,
+    built_before: dict[str, Any],
+) -> Recipe:
+    """The recipe with all that training in the folder would fill in, in the same order."""
+    recipe, branches = with_branches(recipe, folder, overwrite)
+    # Shapes only: nothing is drawn at random. Most runs of a sweep have the same network.
+    known = repr((recipe.network, recipe.settings, recipe.frozen_norms, recipe.branches))
+    if known not in built_before:
+        built_before[known] = nnx.eval_shape(lambda: built(recipe))
+    net = built_before[known]
+    if branches:
+        take_branches(built(recipe), branches)
+    recipe = with_patch(recipe, net, specimens)
+    recipe = with_pretrained(net, recipe, folder, overwrite)
+    mesh_for(recipe.batch, recipe.patch, net.multiple[0], devices)
     return recipe
+
+
+def _check_patches(points: Sequence[Entry]) -> None:
+    """Refuse patches that differ where nobody chose them: so do the tiles that judge a sweep."""
+    for one in points[1:]:
+        here, there = one.recipe.patch, points[0].recipe.patch
+        if here != there:
+            raise InputError(
+                f"patch: got {here} for {one.name} and {there} for {points[0].name}, wants one "
+                "that suits all of a sweep, in the recipe"
+            )

@@ -15,7 +15,7 @@ from bimmjax._core.checks import InputError, real_number
 from bimmjax.nets._compare.classical import check_classical
 from bimmjax.nets._compare.common import Common, prepared
 from bimmjax.nets._compare.entry import ABLATION, CURVE, RIVAL, SWEEP, Entry, entries
-from bimmjax.nets._compare.result import Comparison, Example, Row
+from bimmjax.nets._compare.result import Comparison, Example, Row, best_of_sweep
 from bimmjax.nets._compare.score import SCORE, classical_scored, counting, network_scored
 from bimmjax.nets._compare.tables import csv_of, markdown_of
 from bimmjax.nets._train.checkpoint import checkpoints, new_file, unwritable
@@ -84,8 +84,9 @@ def compare(
         is the network's where both have a setting of that name.
     sweep : mapping of names to values, or sequence of "NAME=A,B,..."
         All combinations, 100 at most, are runs of the first recipe with these settings:
-        {"learning_rate": [1e-4, 1e-3], "batch": [2, 4]}. They are judged by the validation block,
-        and not scored on the test block, which would choose among them.
+        {"learning_rate": [1e-4, 1e-3], "batch": [2, 4]}. Not "patch", "dims" and "tiles": all are
+        judged on the same tiles of the validation block. The best alone is scored on the test
+        block, once it is chosen; scores of the others there are in no table.
     devices
         As for `train`, for each run.
     overwrite : bool
@@ -106,11 +107,12 @@ def compare(
     Notes
     -----
     A run that diverges is told as such in the tables; the others go on. Time per image is that of
-    the network for one slice on one device, from normalised grey values to labels, on tiles as
-    `predict` takes them (halo and overlap count), the median of five; of rivals without training,
-    the median of up to five slices of each test block, from grey values. Neither has reading,
-    writing or compiling in it. Nor has the time per epoch compiling: it is the median of all but
-    the first, with validating. The minutes of the budget have.
+    the network for one slice on one device, from normalised grey values to labels (to
+    probabilities where tiles are blended), on tiles as `predict` takes them (halo and overlap
+    count), the median of five; of rivals without training, the median of up to five slices of each
+    test block, from grey values. Neither has reading, writing or compiling in it. Nor has the time
+    per epoch compiling: it is the median of all but the first, with validating. The minutes of the
+    budget have.
 
     Source: TXM paper, Table II and Fig. 6; Modular U-Net paper, Figs. 5 and 6, Tables D.4 and D.5.
 
@@ -152,6 +154,7 @@ def compare(
         for entry in made:
             run.network(entry, (images, labels, weight), tell)
             run.write(finished=False)
+        run.best_of_sweep(tell)
         found = run.write(finished=True)
     except OSError as error:
         raise unwritable(out, error) from error
@@ -193,8 +196,8 @@ class _Run:
         self._look(method, found.labels)
 
     def network(self, entry: Entry, data: Any, tell: Progress) -> None:
-        """Train, or go on with what is there, and score."""
-        folder, common = self._out / entry.name, self._common
+        """Train, or go on with what is there, and score all but a sweep."""
+        folder = self._out / entry.name
         images, labels, weight = data
         row = Row(
             entry.name,
@@ -214,12 +217,8 @@ class _Run:
             kept = read_log(folder) if checkpoints(folder) else []
             self._rows.append(row._replace(error=str(error), history=tuple(kept)))
             return
-        scored = None
         if entry.role != SWEEP:
-            scored = network_scored(
-                folder, common, self._devices,
-                lambda done, total: tell(f"Predicting {entry.name}", done, total),
-            )  # fmt: skip
+            row = self._scored(row, tell)
         told = json.loads((folder / SUMMARY).read_text("utf-8"))
         history = read_log(folder)
         # The first one compiles.
@@ -231,13 +230,26 @@ class _Run:
                 best_epoch=told["best_epoch"],
                 minutes=told["minutes_spent"],
                 seconds_per_epoch=float(np.median(seconds)) if seconds else None,
-                seconds_per_image=None if scored is None else scored.seconds_per_image,
-                scores=None if scored is None else scored.scores,
                 history=tuple(history),
             )
         )
-        if scored is not None and entry.role == RIVAL:
-            self._look(entry.name, scored.labels)
+
+    def best_of_sweep(self, tell: Progress) -> None:
+        """Score that one, too, now that it is chosen."""
+        best = best_of_sweep(self._rows)
+        if best is not None and best.scores is None:
+            scored = self._scored(best, tell)
+            self._rows = [scored if row is best else row for row in self._rows]
+
+    def _scored(self, row: Row, tell: Progress) -> Row:
+        """The row with the scores of its network on the test block."""
+        found = network_scored(
+            self._out / row.name, self._common, self._devices,
+            lambda done, total: tell(f"Predicting {row.name}", done, total),
+        )  # fmt: skip
+        if row.role == RIVAL:
+            self._look(row.name, found.labels)
+        return row._replace(seconds_per_image=found.seconds_per_image, scores=found.scores)
 
     def write(self, *, finished: bool) -> Comparison:
         """All there is so far as compare.json, compare.csv and compare.md."""
@@ -249,7 +261,7 @@ class _Run:
             files |= {CSV: csv_of(found), MARKDOWN: markdown_of(found, finished=finished)}
         else:
             # Those of an earlier call would look finished.
-            _without(self._out, CSV, MARKDOWN)
+            _without(self._out, CSV, MARKDOWN, *(f"{picture}.png" for picture in PICTURES))
         for name, text in files.items():
             with new_file(self._out / name) as partial:
                 partial.write_text(text, encoding="utf-8")
@@ -336,7 +348,6 @@ def _check_same(out: Path, common: Common) -> None:
 
 def _emptied(out: Path, made: Sequence[Entry], methods: Sequence[str]) -> None:
     """Leave nothing of earlier runs: whoever goes on cannot tell what is old from what is done."""
-    _without(out, *(f"{picture}.png" for picture in PICTURES))
     for entry in made:
         prepare(out / entry.name, entry.recipe, overwrite=True)
     for name in (*(entry.name for entry in made), *methods):

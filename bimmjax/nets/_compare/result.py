@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +31,11 @@ class Row(NamedTuple):
     seconds_per_epoch: float | None = None
     """Median of all but the first, which compiles; None where there is only that one."""
     seconds_per_image: float | None = None
-    """Of labelling a slice that is in memory; median, without compiling."""
+    """Of labelling a slice that is in memory; median, without compiling. Of networks whose tiles
+    are blended, to probabilities."""
     training_slices: int | None = None
     scores: Scores | None = None
-    """On the test block; none of a sweep, which is judged by the validation block alone."""
+    """On the test block; of a sweep, which the validation block judges, the best alone has them."""
     history: tuple[dict[str, Any], ...] = ()
     """Rows of log.csv."""
     error: str = ""
@@ -86,6 +88,16 @@ class Row(NamedTuple):
 _APART = ("recipe", "scores", "history")
 
 
+def best_of_sweep(rows: Sequence[Row]) -> Row | None:
+    """The point with the highest mean IoU on the validation block.
+
+    Its loss chooses the epoch, within a run. Between runs it is no measure: of Dice and Jaccard it
+    is a mean over batches, which depends on their size.
+    """
+    points = [row for row in rows if row.swept and row.validation("mean_iou") is not None]
+    return max(points, key=lambda row: row.validation("mean_iou") or 0.0, default=None)
+
+
 class Example(NamedTuple):
     """A slice of the test block, all (y, x): what the pictures show."""
 
@@ -120,13 +132,8 @@ class Comparison(NamedTuple):
 
     @property
     def best_of_sweep(self) -> Row | None:
-        """The point of the sweep with the highest mean IoU on the validation block.
-
-        Its loss chooses the epoch, within a run. Between runs it is no measure: of Dice and Jaccard
-        it is a mean over batches, which depends on their size.
-        """
-        points = [row for row in self.rows if row.swept and row.validation("mean_iou") is not None]
-        return max(points, key=lambda row: row.validation("mean_iou") or 0.0, default=None)
+        """The point of the sweep with the highest mean IoU on the validation block."""
+        return best_of_sweep(self.rows)
 
     @property
     def tables(self) -> dict[str, Table]:

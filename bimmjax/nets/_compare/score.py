@@ -212,7 +212,8 @@ def _normalised(volume: Volume, how: str) -> Volume:
 def _seconds(net: Any, recipe: Recipe, shape: tuple[int, int, int]) -> float:
     """That the network takes for one slice of a volume, from normalised grey values to labels.
 
-    On one device, with the tiles that `predict` takes: their halo, and how far they overlap, count.
+    Where tiles are blended, to probabilities: adding them up on the host is left out. On one
+    device, with the tiles that `predict` takes: their halo, and how far they overlap, count.
     The median of some repetitions after the first one, which compiles; fewer where they take long.
     """
     with warnings.catch_warnings():

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _NOTHING = "–"
 _OF_SWEEPS = (
-    "Losses and IoU are those of the best epoch on the validation block: the test block chooses "
-    "nothing. The best run is that of the highest mean IoU, for losses depend on the batch. How "
+    "Losses and IoU are those of the best epoch on the validation block. The best run is that of "
+    "the highest mean IoU there, for losses depend on the batch; it is scored on the test block "
+    "once it is chosen, and scores of the others there, which choose nothing, are in no table. How "
     "many epochs are enough follows from the best one of them: where it is the last, more may be "
     "better."
 )
@@ -86,8 +87,9 @@ def markdown_of(found: Comparison, *, finished: bool = True) -> str:
         "each network with the parameters of its best epoch by the validation loss. Budget of "
         f"each: {minutes}. Device: {budget['device']}. Means are over the classes in the truth. "
         "s / image: of the network on the tiles that labels are made from, halo and overlap among "
-        "them; s / epoch: without the first, which compiles. Annotations of the validation block "
-        "choose the epoch, at every point of a learning curve.",
+        "them, and to probabilities where tiles are blended; s / epoch: without the first, which "
+        "compiles. Annotations of the validation block choose the epoch, at every point of a "
+        "learning curve.",
     ]
     for name, table in found.tables.items():
         lines += ["", table.markdown()]
@@ -247,14 +249,14 @@ def _sweep(found: Comparison) -> Table | None:
         return None
     columns = (
         *(rows[0].swept or {}), "best epoch", "of epochs", "validation loss",
-        "validation mean IoU (%)", "minutes", "best",
+        "validation mean IoU (%)", "minutes", "best", "test mean IoU (%)",
     )  # fmt: skip
     best = _best(found)
     cells = [
         (
             *map(_setting, (row.swept or {}).values()), row.best_epoch, row.epochs,
             row.validation("loss"), _percent(row.validation("mean_iou")), row.minutes,
-            "best" if row.name == best else "",
+            *(("best", _percent(row.mean("iou"))) if row.name == best else ("", None)),
         )
         for row in rows
     ]  # fmt: skip

@@ -126,7 +126,8 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
     if recipe.split[1] and not len(validation):
         raise InputError("labels: got none within the validation block, wants some, or no block")
     sampler = Sampler(ready, counts, [one.train for one in splits], drawing)
-    _check_classes(sampler.counts)
+    check_several(sampler.counts)
+    _warn_of_lacking(sampler.counts)
     return Data(
         sampler,
         validation,
@@ -140,14 +141,18 @@ def _split(specimen: Specimen, recipe: Recipe) -> Split:
     return split(specimen.shape[0], recipe.split, recipe.margin)
 
 
-def _check_classes(learned: np.ndarray) -> None:
-    """Of voxels by class in the slices that are learned from."""
-    present, lacking = np.flatnonzero(learned), np.flatnonzero(learned == 0)
+def check_several(learned: np.ndarray) -> None:
+    """Refuse slices to learn from, by their voxels of each class, that hold one class alone."""
+    present = np.flatnonzero(learned)
     if len(present) == 1:
         raise InputError(
             f"labels: got class {present[0]} alone in the slices of the training block that are "
             f"learned from, wants at least two ({IGNORED} is no class: no label)"
         )
+
+
+def _warn_of_lacking(learned: np.ndarray) -> None:
+    lacking = np.flatnonzero(learned == 0)
     if len(lacking):
         warnings.warn(
             f"labels: got no voxel of class {', '.join(map(str, lacking))} in the slices of the "
@@ -177,14 +182,14 @@ def _identity(
     return {
         "shapes": [list(one.shape) for one in specimens],
         "normalisations": [[list(n) for n in one.normalisations] for one in specimens],
-        "images": [list(map(_sampled, one.images)) for one in specimens],
+        "images": [list(map(sampled, one.images)) for one in specimens],
         "labels": [one.digest for one in counts],
         "weight": [hashlib.sha256(one).hexdigest() for one in weights],
     }
 
 
-def _sampled(volume: Volume) -> str:
-    """Of what a volume holds here and there."""
+def sampled(volume: Volume) -> str:
+    """SHA-256 of what a volume holds here and there."""
     parts = b"".join(part.tobytes() for part in sample_blocks(volume, *_SAMPLED))
     return hashlib.sha256(parts).hexdigest()
 

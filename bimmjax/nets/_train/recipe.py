@@ -265,7 +265,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _checked(recipe: Recipe) -> Recipe:
     """The same with plain values, as read back from a file: what is written is what was meant."""
     recipe = replace(
-        recipe, **{each.name: _plain(getattr(recipe, each.name)) for each in fields(Recipe)}
+        recipe, **{each.name: plain(getattr(recipe, each.name)) for each in fields(Recipe)}
     )
     found: dict[str, Any] = {}
     for name, low, high in (
@@ -298,6 +298,9 @@ def _checked(recipe: Recipe) -> Recipe:
         )
     _check_is("frozen_norms", recipe.frozen_norms, bool, "true or false")
     _check_is("settings", recipe.settings, dict, "names and values")
+    apart = {"name", "channels", "classes", "seed"} & set(recipe.settings)
+    if apart:
+        raise InputError(f"settings: got {min(apart)}, wants what the network alone has")
     choice("normalise", recipe.normalise, WAYS)
     choice("symmetries", recipe.symmetries, SYMMETRIES)
     choice("optimiser", recipe.optimiser, OPTIMISERS)
@@ -334,15 +337,15 @@ def _paths(recipe: Recipe) -> dict[str, Any]:
     return {"images": channels, "labels": labels, "weight": weight}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples, names and numbers as TOML knows them, of lists, arrays, paths and numpy's numbers."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
         # A file knows no None, which stands for a constructor's default.
-        return {name: _plain(one) for name, one in value.items() if one is not None}
+        return {name: plain(one) for name, one in value.items() if one is not None}
     value = value.tolist() if hasattr(value, "tolist") else value
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _toml(value: Any) -> str:

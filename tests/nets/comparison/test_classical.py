@@ -52,6 +52,7 @@ def test_few_annotated_slices_are_all_they_see(pair):
     grey, truth = pair
     changed = truth.copy()
     changed[8] = 2  # the middle of the training block, the one slice that is annotated
+    changed[8, :4] = 1
     common = common_of(grey, changed, slices=1)
     assert common.slices[0].tolist() == [8]
     assert set(labels_of("zeror", common).ravel()) == {2}
@@ -104,9 +105,10 @@ def test_what_has_no_number_or_no_weight_counts_nowhere(pair):
 
 def test_one_class_is_no_question(pair):
     grey, truth = pair
-    alike = np.zeros_like(truth)
+    # Of the others no voxel has a number.
+    values = np.where(truth == 0, grey, np.float32(np.nan))
     with pytest.raises(InputError, match="classical: got otsu for a training block with 1 class"):
-        classical_labels("otsu", common_of(grey, alike), 3, 0)
+        classical_labels("otsu", common_of(values, truth), 3, 0)
 
 
 @pytest.mark.parametrize("method", ["otsu", "bin-zeror"])

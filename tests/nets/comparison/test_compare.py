@@ -301,6 +301,8 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
     unlabelled, unseen = labels.copy(), labels.copy()
     unlabelled[BLOCK] = 255
     unseen[16 : BLOCK.start] = 255
+    alone = labels.copy()
+    alone[1:16] = 0
     cases = {
         "recipes: got none": ([], {}),
         "classes: got 2 in tiny-2 and 3 in tiny": ([settings, settings | {"classes": 2}], {}),
@@ -330,6 +332,19 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
         ),
         "sweep: got split, which has": (settings, {"sweep": {"split": [(0.6, 0.2, 0.2)]}}),
         "sweep: got tiles, which has": (settings, {"sweep": {"tiles": [1, 2]}}),
+        "sweep: got patch, which has": (settings, {"sweep": {"patch": [(8, 8), (16, 16)]}}),
+        "sweep: got dims, which has": (settings, {"sweep": {"dims": [2, 3]}}),
+        "sweep: got settings.dims, which has": (settings, {"sweep": {"settings.dims": [2, 3]}}),
+        "sweep: got settings.classes, which": (settings, {"sweep": {"settings.classes": [2, 3]}}),
+        "ablate: got settings.channels, which": (settings, {"ablate": ["settings.channels=2"]}),
+        "settings: got seed, wants what the net": (settings, {"ablate": ["settings.seed=2"]}),
+        r"patch: got \(8, 16\) for unet-depth=3 and \(12, 16\) for unet, wants one": (
+            settings | {"network": "unet", "settings": {"depth": 2}, "patch": ()},
+            {"sweep": {"depth": [2, 3]}, "labels": labels[:, :12], "images": grey[:, :12]},
+        ),
+        r"labels: got class 0 alone in the slices of .* \(tiny-slices=1\)": (
+            settings, {"slices": [1], "labels": alone},
+        ),
         "sweep: got batch = 2, wants a list": (settings, {"sweep": {"batch": 2}}),
         "sweep: got batch = 2 twice, wants each": (settings, {"sweep": ["batch=2,2"]}),
         "sweep: got batch twice": (settings, {"sweep": ["batch=2", "batch=4"]}),
@@ -345,7 +360,9 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
     }  # fmt: skip
     for text, (given, how) in cases.items():
         with pytest.raises(InputError, match=text) as error:
-            nets.compare(given, grey, **({"labels": labels, "out": tmp_path / "out"} | how))
+            nets.compare(
+                given, **({"images": grey, "labels": labels, "out": tmp_path / "out"} | how)
+            )
         assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="images: got none, and a recipe without paths"):
@@ -417,9 +434,8 @@ def test_a_sweep_is_judged_by_the_validation_block_and_goes_on(
         settings, *pair, out, sweep=grid, progress=lambda what, *n: began.setdefault(what, n)
     )
     assert [began[f"Training {name}"][0] for name in names] == [4, 4, 2, 0]
-    # The point that is the rival itself is not trained again, and it alone is scored.
+    # The point that is the rival itself is not trained again.
     assert [row.name for row in found.rows] == names
-    assert set(scored) == {"tiny"}
     wanted = []
     for name in names:
         with (out / name / "log.csv").open(encoding="utf-8", newline="") as file:
@@ -431,15 +447,19 @@ def test_a_sweep_is_judged_by_the_validation_block_and_goes_on(
     assert [(one["learning_rate"], one["batch"]) for one in cells] == [
         (0.01, 2), (0.001, 2), (0.001, 4), (0.01, 4),
     ]  # fmt: skip
-    for name, cell, line, row in zip(names, cells, wanted, found.rows, strict=True):
+    for name, cell, line in zip(names, cells, wanted, strict=True):
         assert (cell["best epoch"], cell["of epochs"]) == (line["epoch"], 2)
         assert cell["validation loss"] == line["validation_loss"]
         assert cell["validation mean IoU (%)"] == 100.0 * line["validation_mean_iou"]
         recipe = nets.load(out / name)[1]
         assert (recipe.learning_rate, recipe.batch) == (cell["learning_rate"], cell["batch"])
-        assert (row.scores is None) == (name != "tiny")
     best = names[int(np.argmax([line["validation_mean_iou"] for line in wanted]))]
     assert [name for name, one in zip(names, cells, strict=True) if one["best"]] == [best]
+    # It is scored once it is chosen, and of the others none but the rival.
+    assert list(dict.fromkeys(scored)) == list(dict.fromkeys(["tiny", best]))
+    for name, cell, row in zip(names, cells, found.rows, strict=True):
+        assert (row.scores is not None) == (name in ("tiny", best))
+        assert cell["test mean IoU (%)"] == (100.0 * row.mean("iou") if name == best else None)
     told = json.loads((out / "compare.json").read_text("utf-8"))
     assert told["best_of_sweep"] == best
     assert told["rows"][1]["swept"] == {"learning_rate": 0.001, "batch": 2}
@@ -448,10 +468,9 @@ def test_a_sweep_is_judged_by_the_validation_block_and_goes_on(
     assert [one["name"] for one in lines if one["best_of_sweep"] == "True"] == [best]
     assert lines[0]["swept"] == "learning_rate = 0.01, batch = 2"
     assert table.markdown() in (out / "compare.md").read_text("utf-8")
-    # By its recipe a run is found again, and scored.
-    again = nets.compare(out / names[3] / "recipe.toml", *pair, out)
-    assert scored[-1] == names[3]
-    assert again.rows[0].history == found.rows[3].history
+    assert lines[names.index(best)]["mean_iou"] != ""
+    again = nets.compare(settings, *pair, out, sweep=grid)
+    assert again.to_dict() == found.to_dict()
 
 
 def test_nothing_looks_finished_that_is_gone_on_with(
@@ -462,10 +481,11 @@ def test_nothing_looks_finished_that_is_gone_on_with(
 
     out = tmp_path / "out"
     shutil.copytree(compared[1], out)
+    (out / "curves.png").write_bytes(b"")
     monkeypatch.setattr(loop, "train", stops)
     with pytest.raises(KeyboardInterrupt):
         nets.compare({"flat": recipes["flat"]}, *pair, out)
-    assert [path.name for path in out.glob("compare.*")] == ["compare.json"]
+    assert [path.name for path in out.iterdir() if path.is_file()] == ["compare.json"]
     assert json.loads((out / "compare.json").read_text("utf-8"))["finished"] is False
 
 

@@ -24,6 +24,7 @@ LEAST = {"network": "unet", "classes": 2}
     ({"split": (0.7, None, 0.3)}, r"split: got None, wants a number"),
     ({"network": ["unet"]}, r"network: got \('unet',\), wants a name"),
     ({"settings": [3]}, r"settings: got \(3,\), wants names and values"),
+    ({"settings": {"classes": 3}}, r"settings: got classes, wants what the network alone has"),
     ({"labels": 5}, r"labels: got 5, wants a list of paths"),
     ({"labels": (5,)}, r"labels: got 5, wants a path"),
     ({"images": ((5,),)}, r"images: got 5, wants a path"),
