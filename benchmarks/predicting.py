@@ -167,7 +167,7 @@ def _speed(quick: bool, folder: Path) -> tuple[Table, list[str]]:
         speed, tile = found["megavoxels_per_second"], "×".join(map(str, found["tiles"][0]))
         peak = f"{child.peak_gib:.2f}"
         size = f"{slices} × {edge}²"
-        rows.append([width, *words or ["-"], size, tile, child.seconds, speed, peak])
+        rows.append([width, " ".join(words) or "-", size, tile, child.seconds, speed, peak])
     columns = ["width", "besides", "voxels", "tile", "seconds", "Mvoxel/s", "peak GiB"]
     title = "2D Modular U-Net of depth 3, disk to disk (the paper's width is 16)"
     notes = [
