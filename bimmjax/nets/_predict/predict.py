@@ -167,7 +167,7 @@ def predict(
             stacklevel=2,
         )
     made = None if out is None or overwrite else told_of(Path(out))
-    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus, prune)
+    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus)
     before = None if out is None else made or begun_with(Path(out))
     plan = plan_of(
         found,
