@@ -170,9 +170,14 @@ def test_the_command_line_and_votes(volumes, branches, tmp_path, monkeypatch, ca
     assert (votes != 0.5).all()
     # Other branches than the recipe's, on purpose: no hash is in the way.
     again = ["train", "--recipe", "fused/recipe.toml", "--no-pictures", "--quiet", "--out", "fused"]
-    assert main([*again, "--branch", "net0", "--branch", "none"]) == 2
+    assert main([*again, "--branch", "net0", "--branch", "none", "--overwrite"]) == 2
     assert "none, wants the folder of a finished run" in capsys.readouterr().err
     assert main(again) == 0
+    nets.train(SINGLE | {"seed": 2}, image, labels, "other")
+    assert main([*again, "--branch", "other", "--branch", "net1", "--overwrite"]) == 0
+    hashes = [hash_of(nets.load(folder)[0]) for folder in ("net0", "other", "net1")]
+    assert recipe.branches_hash == (hashes[0], hashes[2])
+    assert nets.load("fused")[1].branches_hash == tuple(hashes[1:])
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said == (
