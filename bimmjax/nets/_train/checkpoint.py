@@ -102,6 +102,12 @@ def named_arrays(state: Any) -> dict[str, np.ndarray]:
     return found
 
 
+def named_shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of leaves by their paths, which takes no copy."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {_name(path): leaf.shape for path, leaf in leaves}
+
+
 def hash_of(net: nnx.Module) -> str:
     """SHA-256 of all that a network has learned, running averages among it."""
     hashed = hashlib.sha256()
