@@ -292,9 +292,9 @@ def train(
                     told, images, right, out, weight=weights, devices=devices, overwrite=overwrite,
                     progress=progress,
                 )  # fmt: skip
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             text = KEPT.format("without --overwrite " if overwrite else "")
-            raise Interrupted(text) from None
+            raise Interrupted(with_notes(text, error)) from None
         if pictures:
             from bimmjax import plot
 
