@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -40,26 +42,34 @@ def test_another_error_tells_what_was_lost():
     assert told.value.__notes__ == ["the last of the things could not be written (No space)"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("first", [True, False])
-def test_ctrl_c_while_leaving_does_not_leave_the_thread_behind(first, monkeypatch):
+def test_ctrl_c_while_leaving_does_not_leave_the_thread_behind(first):
     done, came = [], []
-    behind = Behind("things")
-    shutdown = behind._pool.shutdown
 
-    def interrupted():
-        if len(came) < 2:
-            came.append(1)
-            raise KeyboardInterrupt
-        shutdown()
+    def heed(*_):
+        came.append(1)
+        raise KeyboardInterrupt
+
+    def twice():
+        for number in range(2):
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+            while len(came) == number:
+                time.sleep(0.01)
+        time.sleep(0.05)
+        done.append(1)
 
     def work():
-        with behind:
-            behind.do(lambda: time.sleep(0.1) or done.append(1))
+        with Behind("things") as behind:
+            behind.do(twice)
             if not first:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(behind._pool, "shutdown", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    usual = signal.signal(signal.SIGINT, heed)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert done == [1]
-    assert len(came) == 2

@@ -34,23 +34,22 @@ class Behind:
         trace: TracebackType | None,
     ) -> None:
         """Wait for the last one; what went wrong then is raised, or a note of another error."""
-        again = None
+        lost = again = None
         while True:
             try:
-                self._pool.shutdown()
+                # Not the pool: its threads count as ended once waiting for them was interrupted.
+                if self._doing is not None:
+                    lost = self._doing.exception()
                 break
             except KeyboardInterrupt as one:
-                # The thread would write on, beside that of the next run.
+                # It would be done beside what the next run does.
                 again = one
-        left = error or again
-        if left is None:
-            self.wait()
-            return
-        lost = None if self._doing is None else self._doing.exception()
-        if lost is not None and lost is not left:
+        self._pool.shutdown(wait=False)
+        left = error or again or lost
+        if left is not None and lost is not None and lost is not left:
             reason = (str(lost) or type(lost).__name__).splitlines()[0][:200]
             left.add_note(f"the last of the {self._name} could not be written ({reason})")
-        if error is None:
+        if error is None and left is not None:
             raise left
 
     def wait(self) -> None:
