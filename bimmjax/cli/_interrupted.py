@@ -12,6 +12,11 @@ class Interrupted(Exception):
     """The user stopped the work; the text is told, and the status is that of Ctrl-C."""
 
 
+def with_notes(text: str, error: BaseException) -> str:
+    """A text, and what else an error tells: what was lost when it came."""
+    return "; ".join([text, *getattr(error, "__notes__", ())])
+
+
 @contextmanager
 def heeding_ctrl_c() -> Iterator[Callable[[], None]]:
     """Give a function that raises `KeyboardInterrupt` if there has been one within the block.

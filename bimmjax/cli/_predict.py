@@ -96,7 +96,7 @@ def predict(
     predict.json and labels.png. Interrupted, the same command goes on after the last whole block.
     """
     from bimmjax.cli._cache import keep_compiled_code
-    from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c
+    from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c, with_notes
     from bimmjax.cli._numbers import sizes_of, spacing_of
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
@@ -127,8 +127,8 @@ def predict(
                     consensus=consensus, prune=prune, tile=sizes, devices=devices,
                     overwrite=overwrite, progress=progress,
                 )  # fmt: skip
-        except KeyboardInterrupt:
-            raise Interrupted(_KEPT) from None
+        except KeyboardInterrupt as error:
+            raise Interrupted(with_notes(_KEPT, error)) from None
         told = json.loads((target / "predict.json").read_text("utf-8"))
         if pictures:
             from bimmjax import plot

@@ -241,11 +241,11 @@ def train(
     """Train a segmentation network.
 
     Writes recipe.toml, log.csv, checkpoints, curves.png and train.json (scores on the test
-    block). Interrupted, the same command goes on after the last whole epoch, to the same bits
-    unless --minutes limits it.
+    block). Interrupted, the same command goes on after the last epoch that was kept, and ends, on
+    one CPU device, with the same bits, unless --minutes limits it.
     """
     from bimmjax.cli._cache import keep_compiled_code
-    from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c
+    from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c, with_notes
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
 
@@ -292,9 +292,9 @@ def train(
                     told, images, right, out, weight=weights, devices=devices, overwrite=overwrite,
                     progress=progress,
                 )  # fmt: skip
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             text = KEPT.format("without --overwrite " if overwrite else "")
-            raise Interrupted(text) from None
+            raise Interrupted(with_notes(text, error)) from None
         if pictures:
             from bimmjax import plot
 

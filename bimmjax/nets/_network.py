@@ -90,7 +90,8 @@ def set_compute_dtype(net: nnx.Module, dtype: jax.typing.DTypeLike | None) -> No
     """Let every layer compute in `dtype` (`jnp.bfloat16` on accelerators; None: as its input).
 
     Parameters and running averages stay float32, and so does all that is made of logits: their
-    interpolation, their mean over heads, the probabilities of branches.
+    interpolation, their mean over heads, the probabilities of branches and the layer that joins
+    them.
 
     Examples
     --------
@@ -101,7 +102,8 @@ def set_compute_dtype(net: nnx.Module, dtype: jax.typing.DTypeLike | None) -> No
     >>> net(jnp.zeros((1, 4, 4, 1))).dtype
     dtype('float32')
     """
-    net.set_attributes(dtype=dtype, raise_if_not_found=False)
+    single = nnx.Any(*(nnx.PathContains(part) for part in getattr(net, "single", ())))
+    net.set_attributes(nnx.Not(single), dtype=dtype, raise_if_not_found=False)
 
 
 def check_common(channels: object, classes: object, context: object = 1) -> None:

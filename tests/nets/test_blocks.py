@@ -347,6 +347,9 @@ def test_logits_are_interpolated_and_meant_in_single_precision(name, monkeypatch
 @pytest.mark.parametrize("combine", ["voting", "ensemble"])
 def test_probabilities_of_branches_are_taken_in_single_precision(combine, monkeypatch):
     net = in_half("fusion-late", channels=3, depth=1, combine=combine)
+    found = net._forward(half(1, 8, 8, 3))
+    assert found.dtype == jnp.float32
+    assert float((found != found.astype(jnp.bfloat16)).mean()) > 0.3
     logits = [5 * half(1, 8, 8, 3)] * 3
     monkeypatch.setattr(net, "_apply_branches", lambda images: logits)
     seen = []

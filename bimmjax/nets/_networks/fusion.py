@@ -235,6 +235,8 @@ class LateFusion(_Fusion):
     """
 
     fixed: tuple[str, ...] = ()
+    # What `set_compute_dtype` leaves alone: its outputs are the final logits.
+    single = ("ensemble",)
 
     def __init__(
         self,

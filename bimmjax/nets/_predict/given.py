@@ -27,6 +27,8 @@ class Given(NamedTuple):
     normalise: str
     name: tuple[Any, ...]
     """What tells it from other networks, beside its parameters."""
+    prune: int | None
+    """The levels it was cut to; None if it is whole."""
 
 
 def given(network: Any, which: str = "best", prune: int | None = None) -> Given:
@@ -49,15 +51,18 @@ def given(network: Any, which: str = "best", prune: int | None = None) -> Given:
             "and its recipe"
         )
     if prune is not None:
-        net = _pruned(net, prune)
+        whole, net = net, _pruned(net, prune)
+        prune = None if net.levels == whole.levels else net.levels
     # Another one, so that a network in training stays so.
     found = nnx.merge(*nnx.split(net))
     found.eval()
     name = (type(net).__name__, net.halo)
     if recipe is None:
-        return Given(found, net.channels, net.classes, (), "std", name)
+        return Given(found, net.channels, net.classes, (), "std", name, prune)
     name = (*name, recipe.network, recipe.settings)
-    return Given(found, recipe.channels, recipe.classes, recipe.patch, recipe.normalise, name)
+    return Given(
+        found, recipe.channels, recipe.classes, recipe.patch, recipe.normalise, name, prune
+    )
 
 
 def _pruned(net: Any, levels: int) -> UNetPlusPlus:

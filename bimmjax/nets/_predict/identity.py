@@ -16,11 +16,10 @@ def identity_of(
     how: str,
     uncertainty: bool,
     consensus: bool,
-    prune: int | None,
 ) -> dict[str, Any]:
     """All that decides about the labels but how they are `blended`, as JSON gives it back."""
     told = {
-        "prune": prune,
+        "prune": found.prune,
         "network": found.name,
         "weights": hash_of(found.net),
         "normalise": how,

@@ -7,7 +7,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from bimmjax._core.checks import InputError, choice
 from bimmjax.nets._data.ahead import made_ahead
+from bimmjax.nets._data.behind import Behind
 from bimmjax.nets._data.normalise import WAYS
 from bimmjax.nets._predict.apply import Applied
 from bimmjax.nets._predict.blocks import (
@@ -167,7 +167,7 @@ def predict(
             stacklevel=2,
         )
     made = None if out is None or overwrite else told_of(Path(out))
-    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus, prune)
+    told = {} if out is None else identity_of(found, images, how, uncertainty, consensus)
     before = None if out is None else made or begun_with(Path(out))
     plan = plan_of(
         found,
@@ -215,18 +215,11 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
             counts += _counts(store.read("", box))
         else:
             left.append(box)
-    # Written by a thread while the next block is worked out.
-    pool = ThreadPoolExecutor(1, thread_name_prefix="labels")
-    with pool, closing(run.blocks(left)) as blocks:
-        writing: Future[None] | None = None
+    with Behind("labels") as writing, closing(run.blocks(left)) as blocks:
         for box, parts in blocks:
             counts += _counts(parts[0])
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(store.write, box, dict(zip(names, parts, strict=True)))
+            writing.do(store.write, box, dict(zip(names, parts, strict=True)))
             del parts
-        if writing is not None:
-            writing.result()
     text = json.dumps(run.summary(counts, told), indent=2, allow_nan=False)
     store.finish({SUMMARY: text + "\n"})
 

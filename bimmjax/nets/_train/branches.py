@@ -12,7 +12,7 @@ from flax import nnx
 
 from bimmjax._core.checks import InputError
 from bimmjax.nets._build import NETWORKS
-from bimmjax.nets._train.checkpoint import checkpoints, hash_of, named_arrays
+from bimmjax.nets._train.checkpoint import checkpoints, hash_of, named_shapes
 from bimmjax.nets._train.folder import RECIPE, SUMMARY
 from bimmjax.nets._train.load import load
 from bimmjax.nets._train.recipe import Recipe, recipe_of
@@ -33,8 +33,8 @@ class Branch(NamedTuple):
 def with_branches(recipe: Recipe, out: Path, overwrite: bool) -> tuple[Recipe, list[Branch]]:
     """The recipe with what the runs of its branches tell, and their networks.
 
-    A run that goes on in `out` has them in its checkpoints: only its recipe is looked at where a
-    folder is gone.
+    A run that goes on in `out` has them in its checkpoints: only its recipe is looked at, and the
+    folders may be gone, or hold other networks by now.
     """
     if not recipe.branches:
         return recipe, []
@@ -54,7 +54,7 @@ def with_branches(recipe: Recipe, out: Path, overwrite: bool) -> tuple[Recipe, l
         _check_order(recipe, folders, runs)
         found = [Branch(folder, load(folder)[0]) for folder in folders]
         hashes = tuple(hash_of(one.net) for one in found)
-    for folder, own, known in zip(folders, hashes, recipe.branches_hash, strict=False):
+    for folder, own, known in zip(folders, hashes, recipe.branches_hash or hashes, strict=True):
         if own != known:
             raise InputError(
                 f"branches: got {folder} with SHA-256 {own}, wants the recipe's {known}"
@@ -68,7 +68,7 @@ def take_branches(net: nnx.Module, branches: Sequence[Branch]) -> None:
     learned = nnx.Not(nnx.RngState)
     for own, one in zip(getattr(net, "branches", ()), branches, strict=False):
         state = nnx.state(one.net, learned)
-        there, wanted = _shapes(state), _shapes(nnx.state(own, learned))
+        there, wanted = named_shapes(state), named_shapes(nnx.state(own, learned))
         for name in sorted(there | wanted):
             if there.get(name) != wanted.get(name):
                 raise InputError(
@@ -79,8 +79,8 @@ def take_branches(net: nnx.Module, branches: Sequence[Branch]) -> None:
 
 
 def _earlier(out: Path, folders: tuple[str, ...]) -> Recipe | None:
-    """The recipe of the run that goes on there without the folders of its branches."""
-    if not checkpoints(out) or not (out / RECIPE).is_file() or all(map(_is_run, folders)):
+    """The recipe of the run that goes on there, if it has these branches."""
+    if not checkpoints(out) or not (out / RECIPE).is_file():
         return None
     before = recipe_of(out / RECIPE)
     return before if before.branches == folders else None
@@ -136,7 +136,3 @@ def _check_order(recipe: Recipe, folders: Sequence[str], runs: Mapping[str, Reci
                 f"branches: got {folder} for channel {at + 1}, wants the one for channel "
                 f"{channels.index(learned) + 1} at its place: in the order of channels"
             )
-
-
-def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in named_arrays(state).items()}

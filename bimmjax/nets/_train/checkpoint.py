@@ -96,9 +96,16 @@ def tidy(out: Path, kept: Iterable[int] | None = None) -> None:
 def named_arrays(state: Any) -> dict[str, np.ndarray]:
     """Copies of the leaves of a pytree by their paths, on the host; keys as plain numbers."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
+    # A view, which a CPU could give, would keep the next step from working in their memory.
     found = {_name(path): np.array(_plain(leaf)) for path, leaf in leaves}
     assert len(found) == len(leaves)
     return found
+
+
+def named_shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of leaves by their paths, which takes no copy."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {_name(path): leaf.shape for path, leaf in leaves}
 
 
 def hash_of(net: nnx.Module) -> str:

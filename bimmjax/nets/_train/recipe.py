@@ -296,6 +296,11 @@ def _checked(recipe: Recipe) -> Recipe:
             f"branches: got {len(recipe.branches)} for {recipe.network}, wants none but for "
             "fusion-late"
         )
+    if recipe.branches_hash and len(recipe.branches_hash) != len(recipe.branches):
+        raise InputError(
+            f"branches_hash: got {len(recipe.branches_hash)}, wants none, or one for each of "
+            f"{len(recipe.branches)} branches"
+        )
     _check_is("frozen_norms", recipe.frozen_norms, bool, "true or false")
     _check_is("settings", recipe.settings, dict, "names and values")
     apart = {"name", "channels", "classes", "seed"} & set(recipe.settings)

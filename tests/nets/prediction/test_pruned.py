@@ -49,6 +49,15 @@ def test_another_level_is_another_prediction(nested, blobs, tmp_path):
         predict(nested, small, out)
 
 
+def test_all_levels_are_the_whole_network(nested, blobs, tmp_path):
+    small, out = blobs[:3], tmp_path / "labels.zarr"
+    found = predict(nested, small, out, prune=3).read(*WHOLE)
+    # Made already: nothing is refused.
+    assert (predict(nested, small, out).read(*WHOLE) == found).all()
+    told = json.loads((out / "predict.json").read_text("utf-8"))
+    assert told["identity"]["prune"] is None
+
+
 @pytest.mark.parametrize("level", [0, 4, True, 1.5])
 def test_levels_that_are_not_there_are_refused(level, nested, blobs):
     with pytest.raises(InputError) as told:

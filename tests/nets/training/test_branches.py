@@ -87,9 +87,13 @@ def test_only_the_last_layer_learns_and_nothing_else_is_needed(volumes, branches
     # The recipe repeats the run, and a run that goes on is one that was not interrupted.
     longer = found.recipe.__dict__ | {"epochs": 2}
     whole = fused(longer, volumes, tmp_path / "whole")
+    # Whatever became of the branches: another network, or nothing.
+    shutil.rmtree(branches[0])
+    shutil.copytree(branches[1], branches[0])
+    on = fused(recipe | {"epochs": 2}, volumes, out)
     for folder in branches:
         shutil.rmtree(folder)
-    on = fused(recipe | {"epochs": 2}, volumes, out)
+    assert fused(recipe | {"epochs": 2}, volumes, out).history == on.history
     assert hash_of(on.net) == hash_of(whole.net)
     assert len(on.net.heads(np.zeros((1, 8, 8, 6), np.float32))) == 1
     for name in ("training_loss", "validation_loss"):
@@ -118,6 +122,7 @@ def test_branches_that_do_not_fit_are_refused_in_a_line(volumes, branches, tmp_p
         "plus, a run of unet++; wants one of unet": {"branches": [one, tmp_path / "plus"]},
         "net1 for channel 1, wants the one for channel 2": {"branches": [two, one]},
         "net0 with SHA-256 ": {"branches_hash": ["other", "others"]},
+        "hash: got 1, wants none, or one for each of 2": {"branches_hash": ["one"]},
         "got 3, wants words": {"branches": [one, 3]},
         "none, wants the folder of a finished run": {"branches": [one, tmp_path / "none"]},
     }
@@ -125,7 +130,7 @@ def test_branches_that_do_not_fit_are_refused_in_a_line(volumes, branches, tmp_p
         with pytest.raises(InputError) as told:
             fused(LATE | {"branches": [one, two]} | change, volumes, tmp_path / "fused")
         text = str(told.value)
-        assert text.startswith("branches: got ")
+        assert text.startswith(("branches: got ", "branches_hash: got "))
         assert said in text
         assert "\n" not in text
     assert not (tmp_path / "fused").exists()
@@ -170,9 +175,14 @@ def test_the_command_line_and_votes(volumes, branches, tmp_path, monkeypatch, ca
     assert (votes != 0.5).all()
     # Other branches than the recipe's, on purpose: no hash is in the way.
     again = ["train", "--recipe", "fused/recipe.toml", "--no-pictures", "--quiet", "--out", "fused"]
-    assert main([*again, "--branch", "net0", "--branch", "none"]) == 2
+    assert main([*again, "--branch", "net0", "--branch", "none", "--overwrite"]) == 2
     assert "none, wants the folder of a finished run" in capsys.readouterr().err
     assert main(again) == 0
+    nets.train(SINGLE | {"seed": 2}, image, labels, "other")
+    assert main([*again, "--branch", "other", "--branch", "net1", "--overwrite"]) == 0
+    hashes = [hash_of(nets.load(folder)[0]) for folder in ("net0", "other", "net1")]
+    assert recipe.branches_hash == (hashes[0], hashes[2])
+    assert nets.load("fused")[1].branches_hash == tuple(hashes[1:])
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said == (

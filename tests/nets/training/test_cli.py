@@ -107,13 +107,17 @@ def test_refusals_take_one_line(run):
 
 
 def test_ctrl_c_tells_that_epochs_are_kept(run, monkeypatch):
+    one = KeyboardInterrupt()
+
     def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        raise one
 
     monkeypatch.setattr(nets, "train", interrupted)
+    said = "bimmjax: interrupted; finished epochs are kept, the same command goes on"
     status, _, error = run("grey.tif", "labels.tif", *SMALL)
-    assert status == 130
-    assert error == "bimmjax: interrupted; finished epochs are kept, the same command goes on\n"
+    assert (status, error) == (130, f"{said}\n")
+    one.add_note("but the last")
+    assert run("grey.tif", "labels.tif", *SMALL)[2] == f"{said}; but the last\n"
 
 
 @pytest.mark.filterwarnings("always:batch")

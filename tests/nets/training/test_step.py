@@ -160,6 +160,21 @@ def test_half_precision_learns_with_parameters_in_single(tiny):
     assert "bf16" in text
 
 
+def test_a_step_works_in_place_after_its_state_was_copied(tiny):
+    made = stepper(tiny)
+    made.learn(batch_of(8), 0.01)
+
+    def places():
+        return {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(made.state.params)}
+
+    before, kept = places(), named_arrays(made.state.params)
+    values = {name: array.copy() for name, array in kept.items()}
+    made.learn(batch_of(8), 0.01)
+    assert before & places()
+    for name, array in kept.items():
+        np.testing.assert_array_equal(array, values[name])
+
+
 def test_validation_looks_without_dropout_and_counts_what_counts(tiny):
     found = stepper(tiny, 4, net={"dropout": 0.5})
     data = batch_of(4)

@@ -174,6 +174,20 @@ def test_a_checkpoint_is_written_while_the_next_epoch_is_learned(
     assert_same(read(out, 1)[0], read(tmp_path / "one", 1)[0])
 
 
+def test_ctrl_c_tells_of_a_checkpoint_that_was_lost(tiny, pair, settings, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def progress(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.raises(KeyboardInterrupt) as told:
+        nets.train(settings, *pair, tmp_path / "net", progress=progress)
+    assert "checkpoints could not be written ([Errno 28] No space" in told.value.__notes__[0]
+
+
 def test_a_summary_that_a_kill_has_left_behind_is_written_again(
     tiny, pair, settings, tmp_path, monkeypatch
 ):
