@@ -346,6 +346,15 @@ def test_voting_adds_probabilities_by_weights_that_tell_what_a_voltage_counts():
         build("fusion-late", channels=2, classes=2, width=2, depth=1).voting_weights  # noqa: B018
 
 
+def test_an_ensemble_begins_as_the_mean_of_its_branches():
+    net = build("fusion-late", channels=3, classes=2, width=2, depth=1)
+    net.eval()
+    final, *branches = net.heads(random(1, 8, 8, 3))
+    mean = sum(jax.nn.softmax(branch) for branch in branches) / 3
+    np.testing.assert_array_equal(final.argmax(-1), mean.argmax(-1))
+    np.testing.assert_allclose(final, 4.0 * mean, atol=1e-5)
+
+
 def test_each_branch_of_a_fusion_sees_one_voltage_on_all_slices():
     net = build("fusion-late", channels=2, classes=2, context=3, width=2, depth=1)
     net.eval()

@@ -16,6 +16,8 @@ from bimmjax.nets._networks.unet import UNet
 from bimmjax.nets._networks.unet3d import ResUNet3D, UNet3D
 
 COMBINED = ("ensemble", "voting")
+# Logit of a class that all branches are sure of, before the layer that joins them has learned.
+_SURE = 4.0
 
 
 class _Fusion(Network):
@@ -207,7 +209,8 @@ class LateFusion(_Fusion):
 
     FIB Article III, section 2.2.3, Figure 6C, and its appendix 1; settings as in `EarlyFusion`.
 
-    combine : "ensemble" is a 1 × 1 convolution of all the branches' probabilities; "voting" is
+    combine : "ensemble" is a 1 × 1 convolution of all the branches' probabilities, which begins as
+        their mean; "voting" is
         their mean with one weight for each voltage (`voting_weights`, positive and summing to
         one), which tells what each voltage contributes. The paper's were 0.5, 0.3 and 0.2 for 1,
         2 and 4 kV.
@@ -262,6 +265,9 @@ class LateFusion(_Fusion):
         self.votes: nnx.Param[Array] | None = nnx.data(None)
         if combine == "ensemble":
             self.ensemble = Conv(channels * classes, classes, (1,) * dims, rngs=rngs)
+            # Begin with the mean of all branches: no worse than they are, however short the run.
+            mean = jnp.tile(jnp.eye(classes), (channels, 1)) * (_SURE / channels)
+            self.ensemble.kernel[...] = jnp.broadcast_to(mean, self.ensemble.kernel.shape)
         else:
             self.votes = nnx.Param(jnp.zeros((channels,), jnp.float32))
         _take_over(self, self.branches[0], channels, classes)

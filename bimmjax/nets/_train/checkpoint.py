@@ -18,6 +18,7 @@ from flax import nnx
 from bimmjax._core.checks import InputError
 
 _FOLDER = "checkpoints"
+_DIGEST = "sha256"  # of all arrays, among what is told
 
 
 def checkpoints(out: Path) -> list[int]:
@@ -42,6 +43,7 @@ def save(out: Path, epoch: int, arrays: dict[str, np.ndarray], told: dict[str, A
     # Whatever the library does in between: a folder without a number does not count, and is
     # renamed when it is complete.
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    told = told | {_DIGEST: _digest(arrays)}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
         writer.save(
             partial.absolute(),
@@ -78,7 +80,14 @@ def read(out: Path, epoch: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise InputError(
             f"checkpoint: got {target}, which cannot be read ({reason}); wants an undamaged one"
         ) from error
-    return {name: np.asarray(value) for name, value in found.arrays.items()}, found.told
+    arrays = {name: np.asarray(value) for name, value in found.arrays.items()}
+    # What is compressed need not notice that a disk has changed it.
+    if found.told.get(_DIGEST, _digest(arrays)) != _digest(arrays):
+        raise InputError(
+            f"checkpoint: got {target}, which is not what was written (its SHA-256 differs); wants "
+            "an undamaged one"
+        )
+    return arrays, found.told
 
 
 def tidy(out: Path, kept: Iterable[int] | None = None) -> None:
@@ -110,12 +119,8 @@ def named_shapes(state: Any) -> dict[str, tuple[int, ...]]:
 
 def hash_of(net: nnx.Module) -> str:
     """SHA-256 of all that a network has learned, running averages among it."""
-    hashed = hashlib.sha256()
     # Keys of dropout and noise have no part in it.
-    for name, array in sorted(named_arrays(nnx.state(net, nnx.Not(nnx.RngState))).items()):
-        hashed.update(f"{name} {array.shape} {array.dtype} ".encode())
-        hashed.update(array.tobytes())
-    return hashed.hexdigest()
+    return _digest(named_arrays(nnx.state(net, nnx.Not(nnx.RngState))))
 
 
 def restored(state: Any, arrays: dict[str, np.ndarray], where: Path) -> Any:
@@ -168,6 +173,14 @@ def unwritable(out: str | os.PathLike[str], error: OSError) -> InputError:
     """A full disk and the like, told as bad output."""
     reason = error.strerror or str(error) or type(error).__name__
     return InputError(f"out: got {os.fspath(out)}, which cannot be written ({reason})")
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    hashed = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        hashed.update(f"{name} {array.shape} {array.dtype} ".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()
 
 
 def _name(path: Any) -> str:

@@ -410,6 +410,20 @@ def test_a_checkpoint_of_another_network_is_refused(tiny, pair, settings, tmp_pa
         nets.load(tmp_path / "net")
 
 
+def test_a_checkpoint_that_a_disk_has_changed_is_told(tiny, pair, settings, tmp_path, monkeypatch):
+    out = tmp_path / "net"
+    nets.train(settings | {"epochs": 1, "steps": 1}, *pair, out)
+    arrays, told = read(out, 1)
+    name = next(name for name in arrays if name.startswith("params"))
+    arrays[name] = arrays[name] + 1.0
+    shutil.rmtree(checkpoint.place(out, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "_digest", lambda arrays: told["sha256"])
+        checkpoint.save(out, 1, arrays, told)
+    with pytest.raises(InputError, match="which is not what was written"):
+        nets.load(out)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions")
 def test_an_unwritable_place_is_told(tiny, pair, settings, tmp_path):
     (tmp_path / "file").write_text("")
