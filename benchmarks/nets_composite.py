@@ -28,8 +28,8 @@ _RIVALS: dict[str, dict[str, Any]] = {
 }
 _SLICES = (1, 3, 10, 30, 100)
 _ABLATE = (
-    "dropout=0.0", "settings.noise=0.0", "residual=false", "norm=none", "separable=true",
-    "rigid=true",
+    "dropout=0.0", "settings.noise=0.0", "residual=false", "norm=none", "norm=layer",
+    "separable=true", "rigid=true", "depth=2", "depth=4",
 )  # fmt: skip
 # Tables D.4 and D.5: Jaccard index, %.
 _PAPER = {
