@@ -357,7 +357,7 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
         "minutes: got -1": (settings, {"minutes": -1}),
         "recipes: got the name otsu": ({"otsu": settings}, {"classical": ["otsu"]}),
         "labels: got none within the test block": (settings, {"labels": unlabelled}),
-        "volume: got none.tif|source: got none.tif": (settings, {"labels": "none.tif"}),
+        "labels: got none.tif, which does not exist": (settings, {"labels": "none.tif"}),
         "devices: got 3, wants a number that a batch of 2": (settings, {"devices": 3}),
         "recipe: got none.toml": ("none.toml", {}),
     }  # fmt: skip
