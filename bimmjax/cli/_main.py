@@ -61,8 +61,9 @@ def _root(
 ) -> None:
     """Volume fractions, interface areas, resolution and noise of 3D volumes.
 
-    fit and map segment nothing: they fit a model of phases, blurred interfaces and noise. segment,
-    train and predict make labels. Every verb explains itself, for example: bimmjax fit --help
+    fit and map segment nothing: they fit a model of phases, blurred interfaces and noise.
+
+    segment, train and predict make labels. Every verb explains itself: bimmjax fit --help
     """
 
 

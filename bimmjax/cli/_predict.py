@@ -12,7 +12,7 @@ from bimmjax.cli import _options
 from bimmjax.cli._fit import default_folder
 
 EXAMPLE = "bimmjax predict net scan.tif --out labels.zarr"
-_KEPT = "interrupted; finished blocks are kept, the same command goes on"
+_KEPT = "interrupted; the same command goes on"
 
 
 def predict(
@@ -74,7 +74,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="[Z] Y X",
-            help="What the network is given at once. Default: by memory.",
+            help="What the network is given at once, its halo included. Default: by memory.",
             show_default=False,
         ),
     ] = None,
@@ -115,11 +115,14 @@ def predict(
 
     with progress_bars(quiet) as bars:
         bars.stage("Reading")
+        anything = False
         try:
             with warnings_in_a_line(), heeding_ctrl_c() as check:
 
                 def progress(done: int, total: int) -> None:
+                    nonlocal anything
                     check()
+                    anything |= done < total
                     bars.update("Labelling", done, total)
 
                 labels = nets.predict(
@@ -143,6 +146,8 @@ def predict(
     if not quiet:
         for label, share in enumerate(told["volume_fractions"]):
             typer.echo(f"Share of class {label}: {100.0 * share:.3f} %")
-        if told["megavoxels_per_second"] is not None:
+        if not anything:
+            typer.echo("Finished before: nothing was labelled")
+        elif told["megavoxels_per_second"] is not None:
             typer.echo(f"{told['megavoxels_per_second']:.3g} Mvoxel/s on {told['device']}")
         typer.echo(f"Written: {target}")

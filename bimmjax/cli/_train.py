@@ -281,11 +281,16 @@ def train(
             told = {"network": "modular-unet"} | told
         if "classes" not in told:
             told["classes"] = classes_in(right)
+        steps, seen = nets.recipe_of(told).steps, []
         try:
             with warnings_in_a_line(), heeding_ctrl_c() as check:
 
                 def progress(done: int, total: int) -> None:
                     check()
+                    if len(seen) < 2:
+                        seen.append(done)
+                        if len(seen) == 2 and seen[0] and not quiet:
+                            typer.echo(f"Going on after epoch {seen[0] // steps}")
                     bars.update("Training", done, total, "steps")
 
                 found = nets.train(
@@ -302,6 +307,8 @@ def train(
             with writing_to(out):
                 plot.training(found.history).savefig(Path(out) / "curves.png")
     if not quiet:
+        if len(seen) == 1:
+            typer.echo("Finished before: nothing was trained")
         _tell(found, Path(out))
 
 
@@ -381,12 +388,13 @@ def volumes_of(image: str | None, labels: str | None, more: list[str], weight: s
 
 def classes_in(labels: list[str]) -> int:
     """The largest label and one."""
+    from bimmjax.nets._data.specimen import open_named
     from bimmjax.nets.losses import IGNORED
-    from bimmjax.volumes import open_volume, stream
+    from bimmjax.volumes import stream
 
     largest = 0
     for path in labels:
-        volume = open_volume(path)
+        volume = open_named("labels", path)
         if volume.dtype.kind not in "iu":
             raise InputError(f"labels: got dtype {volume.dtype}, wants whole numbers")
         _, y, x = volume.shape

@@ -386,7 +386,9 @@ def _check_target(target: Path, overwrite: bool) -> None:
             "sets are overwritten)"
         )
     if not overwrite:
-        raise InputError(f"out: got {target}, which exists; wants a new folder, or overwrite")
+        raise InputError(
+            f"out: got {target}, which exists; wants a new folder, or overwrite=True (--overwrite)"
+        )
     check_foreign(target, description.columns)
 
 

@@ -25,7 +25,7 @@ _PIXELS = 500  # of a slice along an axis; more no panel of two inches shows
 _PANEL = 2.1  # inches
 _RIVALS = 5  # side by side
 _COLOURS = 8  # of a sweep's runs
-_ERROR = "#D55E00"
+_ERROR = "black"  # beside the colours of all classes
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)))
 
 
@@ -177,8 +177,9 @@ def confusions(found: Comparison) -> Figure:
 def learned(found: Comparison) -> Figure:
     """Mean IoU on the validation block over epochs and over time; a dot marks the best epoch.
 
-    Where nothing was validated: the training loss. Parameters, returns and errors as for
-    `predictions`; only networks are shown.
+    Where nothing was validated: the training loss. Compiling is left out of the time unless there
+    is a budget, of which it is part: the first epoch counts as much as the others.
+    Parameters, returns and errors as for `predictions`; only networks are shown.
     """
     rows = [row for row in found.of("rival") if row.history]
     if len(rows) == 1:
@@ -190,12 +191,14 @@ def learned(found: Comparison) -> Figure:
         name = "training_loss"
     made = figure(9.4, 3.3)
     by_epoch, by_time = made.subplots(1, 2, sharey=True)
-    longest = max(sum(line["seconds"] for line in row.history) for row in rows)
+    minutes = found.budget["minutes"]
+    spent = [_seconds(row, compiling=bool(minutes)) for row in rows]
+    longest = max(map(sum, spent))
     unit, scale = ("min", 60.0) if longest >= 120.0 else ("s", 1.0)
-    for number, row in enumerate(rows):
+    for number, (row, seconds) in enumerate(zip(rows, spent, strict=True)):
         values = [line[name] for line in row.history]
         epochs = [line["epoch"] for line in row.history]
-        times = list(accumulate(line["seconds"] / scale for line in row.history))
+        times = list(accumulate(one / scale for one in seconds))
         how = {"color": phase_colour(number), "linestyle": _DASHES[number // 8 % len(_DASHES)]}
         for axes, where in ((by_epoch, epochs), (by_time, times)):
             axes.plot(where, values, linewidth=1.5, label=row.name, **how)
@@ -204,8 +207,8 @@ def learned(found: Comparison) -> Figure:
     by_epoch.set_ylabel("Mean IoU" if name != "training_loss" else "Training loss")
     title(by_epoch, "Validation block" if name != "training_loss" else "No validation block")
     by_epoch.set_xlabel("Epoch")
-    by_time.set_xlabel(f"Time ({unit}, with compiling and validating)")
-    minutes = found.budget["minutes"]
+    told = "with compiling and validating" if minutes else "with validating, without compiling"
+    by_time.set_xlabel(f"Time ({unit}, {told})")
     if minutes:
         by_time.axvline(minutes * 60.0 / scale, color=QUIET, linewidth=0.8, linestyle=":")
         title(by_time, "Dotted: the budget")
@@ -301,6 +304,14 @@ def _mean(row: Row) -> float:
     """IoU of a row with scores."""
     found = row.mean("iou")
     assert found is not None
+    return found
+
+
+def _seconds(row: Row, compiling: bool) -> list[float]:
+    """Of each epoch; the first, in which the network is compiled, as the others unless wanted."""
+    found = [line["seconds"] for line in row.history]
+    if not compiling and len(found) > 1:
+        found[0] = min(found[0], float(np.median(found[1:])))
     return found
 
 

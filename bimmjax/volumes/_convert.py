@@ -125,7 +125,9 @@ def check_target(target: Path, overwrite: bool) -> None:
     if not (target.exists() or target.is_symlink()):
         return
     if not overwrite:
-        raise InputError(f"out: got {target}, which exists; wants a new name, or overwrite")
+        raise InputError(
+            f"out: got {target}, which exists; wants a new name, or overwrite=True (--overwrite)"
+        )
     if target.is_symlink() or not target.is_dir() or not is_chunked(target):
         raise InputError(
             f"out: got {target}, which exists and is not a zarr folder; wants a new name (only "

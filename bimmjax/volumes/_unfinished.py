@@ -203,7 +203,7 @@ def check_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
             differs = f" ({here}, now {there})" if here != there else ""
             raise InputError(
                 f"out: got {what} with another {name}{differs}; wants the same, a new folder, or "
-                "overwrite"
+                "overwrite=True (--overwrite)"
             )
 
 

@@ -87,6 +87,28 @@ class Volume:
         owned = data.flags.writeable and not isinstance(data.base, np.ndarray | mmap)
         return np.array(data, dtype=self.dtype, order="C", copy=None if owned else True)
 
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[np.generic]:
+        """All of it, read into memory: what `np.asarray(volume)` gives.
+
+        Raises
+        ------
+        ValueError
+            `copy=False`: voxels that are read are always a copy.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bimmjax import open_volume
+        >>> np.asarray(open_volume(np.arange(8).reshape(2, 2, 2))).tolist()
+        [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+        """
+        if copy is False:
+            raise ValueError("copy: got False, but the voxels of a volume have to be read")
+        whole = self.read(slice(None), slice(None), slice(None))
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
     @property
     def voxels(self) -> int:
         """Number of voxels."""

@@ -315,7 +315,7 @@ def test_nothing_is_left_beside(out: Path):
 
 def test_an_existing_one_is_kept(out: Path):
     _fill(_create(out))
-    with pytest.raises(InputError, match="which exists; wants a new folder, or overwrite"):
+    with pytest.raises(InputError, match="which exists; wants a new folder, or overwrite=True"):
         _create(out)
     assert open_maps(out).complete
     (out / "blocks.csv").write_text("a\n")

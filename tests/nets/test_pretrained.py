@@ -124,7 +124,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     assert "bn1.running_var that are no numbers" in refused(tmp_path, damaged)
 
 
-def test_missing_and_unknown_tensors_are_all_listed(tmp_path):
+def test_missing_and_unknown_tensors_are_listed(tmp_path):
     tensors = tensors_of("torchvision")
     more = [f"layer5.{i}.conv1.weight" for i in range(5)]
     found = refused(tmp_path, tensors | dict.fromkeys(more, np.zeros(1, np.float32)))
@@ -132,8 +132,8 @@ def test_missing_and_unknown_tensors_are_all_listed(tmp_path):
     other = tensors_of("timm")
     found = refused(tmp_path, other)
     assert " without 100 tensors (conv1.weight, bn1.weight, bn1.bias, " in found
-    for name in (*tensors, *other):
-        assert name == "fc.weight" or name in found
+    assert " and 80 more) and with unknown " in found
+    assert len(found) < 2000
 
 
 def test_what_is_no_such_file_or_network_is_refused(tmp_path):

@@ -145,3 +145,15 @@ def test_volume_is_told_in_one_line(grey: np.ndarray):
     assert isinstance(volume, Volume)
     assert "reader" not in repr(volume)
     assert (volume.voxels, volume.nbytes) == (grey.size, grey.nbytes)
+
+
+def test_a_volume_becomes_an_array_and_stays_a_volume():
+    data = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    volume = open_volume(data, spacing=2.0, unit="um")
+    whole = np.asarray(volume)
+    np.testing.assert_array_equal(whole, data)
+    assert (whole.dtype, np.asarray(volume, np.float32).dtype) == (np.int16, np.float32)
+    assert not np.shares_memory(whole, data)
+    with pytest.raises(ValueError, match="copy: got False"):
+        np.array(volume, copy=False)
+    assert open_volume(volume) is volume

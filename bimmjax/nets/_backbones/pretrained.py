@@ -48,6 +48,8 @@ _NOT_OURS = re.compile(r"(fc|head|classifier|pooler)\..*|.*\.num_batches_tracked
 # What the class for classification puts before all other names.
 _PREFIX = "resnet."
 _STAGES = 5
+# Names that a message lists.
+_NAMED = 20
 _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
@@ -225,7 +227,7 @@ def _matched(backbone: Backbone, tensors: Mapping[str, np.ndarray], path: Path) 
     ]
     if missing or superfluous:
         told = [
-            f"{word} {len(listed)} tensors ({', '.join(listed)})"
+            f"{word} {len(listed)} tensors ({_some(listed)})"
             for word, listed in (("without", missing), ("with unknown", superfluous))
             if listed
         ]
@@ -255,6 +257,12 @@ def _left_out(name: str, naming: _Naming, backbone: Backbone) -> bool:
     kept = {place.block if naming in _XCEPTION else place.stage - 1 for place in places}
     at = re.match(naming.number, name)
     return at is not None and int(at[1]) - naming.lowest > max(kept, default=-1)
+
+
+def _some(names: list[str]) -> str:
+    """Names, the first of them where there are hundreds."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fitting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from bimmjax._core.checks import InputError
+from bimmjax.nets._build import NETWORKS
 from bimmjax.nets._train.recipe import Recipe, plain, recipe_of
 
 # Before the name of a network's setting that recipes have, too.
@@ -21,6 +23,9 @@ _FIXED = (
 )  # fmt: skip
 # Nor a sweep: its runs would be judged on other tiles.
 _JUDGED = ("tiles", "patch", "dims")
+# What constructors take that is no setting, and names that recipes refuse themselves.
+_OF_ALL = ("channels", "classes", "rngs")
+_OF_BOTH = ("name", "seed")
 _MOST = 100
 
 Changes = dict[str, Any]
@@ -70,21 +75,38 @@ def combinations(given: Sequence[str] | Mapping[str, Any]) -> list[Changes]:
 def changed(recipe: Recipe, changes: Mapping[str, Any], argument: str) -> Recipe:
     """The recipe with settings changed: its own, or else its network's.
 
-    `settings.NAME` is always the network's, for names that both have ("noise").
+    `settings.NAME` is always the network's, for names that both have ("noise"). What a network
+    does by default is no change.
     """
     own: Changes = {}
     settings = dict(recipe.settings)
+    ours, usual = [one.name for one in fields(Recipe)], _usual(recipe.network)
     for name, value in changes.items():
         plainly = name.removeprefix(_OWN)
         if plainly in _FIXED or (argument == "sweep" and plainly in _JUDGED):
             raise InputError(
                 f"{argument}: got {name}, which has to be the same for all; wants another"
             )
-        if name in {one.name for one in fields(Recipe)}:
+        if name in ours:
             own[name] = value
-        else:
+            continue
+        if usual and plainly not in (*usual, *_OF_BOTH):
+            raise InputError(
+                f"{argument}: got {name}, no setting of {recipe.network}, which has "
+                f"{', '.join(usual)}, nor of its recipe, which has "
+                f"{', '.join(one for one in ours if one not in _FIXED)}"
+            )
+        if plainly in recipe.settings or plainly not in usual or plain(usual[plainly]) != value:
             settings[plainly] = value
     return recipe_of(replace(recipe, settings=settings, **own))
+
+
+def _usual(network: str) -> dict[str, Any]:
+    """The settings of a network and their defaults; none of one that is not known."""
+    if network not in NETWORKS:
+        return {}
+    told = inspect.signature(NETWORKS[network].__init__).parameters
+    return {name: one.default for name, one in told.items() if name not in ("self", *_OF_ALL)}
 
 
 def in_words(value: Any) -> str:

@@ -19,7 +19,7 @@ from bimmjax.nets._data.sampler import annotated, spread
 from bimmjax.nets._data.specimen import KEPT, Specimen, normalised
 from bimmjax.nets._data.split import Split, split
 from bimmjax.nets._train.branches import take_branches, with_branches
-from bimmjax.nets._train.data import check_several, opened, sampled, with_patch
+from bimmjax.nets._train.data import check_any, check_several, opened, sampled, with_patch
 from bimmjax.nets._train.devices import mesh_for
 from bimmjax.nets._train.folder import check_folder
 from bimmjax.nets._train.load import built, with_pretrained
@@ -77,6 +77,7 @@ def prepared(
     ready = [normalised(one, "none", KEPT // len(specimens)) for one in specimens]
     splits = [split(one.shape[0], first.split, first.margin) for one in ready]
     counts = [census(one.labels, first.classes, first.seed, one.weight) for one in ready]
+    check_any(counts)
     labelled = [one.labelled(blocks.test) for one, blocks in zip(counts, splits, strict=True)]
     if not any(held.size for held in labelled):
         raise InputError("labels: got none within the test block, wants some to compare with")

@@ -111,7 +111,7 @@ def boxes(specimen: Specimen, z: slice, y: slice, x: slice) -> list[np.ndarray]:
 def _specimen(images: Any, labels: Any, weight: Any) -> Specimen:
     channels = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
     opened = tuple(open_volume(channel) for channel in channels)
-    right = open_volume(labels)
+    right = open_named("labels", labels)
     if right.dtype.kind not in "iu":
         raise InputError(f"labels: got dtype {right.dtype}, wants whole numbers, one per class")
     if not opened:
@@ -119,10 +119,21 @@ def _specimen(images: Any, labels: Any, weight: Any) -> Specimen:
     check_same("labels", right, opened[0])
     for image in opened[1:]:
         check_same("images", image, opened[0])
-    counts = None if weight is None else open_volume(weight)
+    counts = None if weight is None else open_named("weight", weight)
     if counts is not None:
         check_same("weight", counts, right)
     return Specimen(opened, (Normalisation(0.0, 1.0),) * len(opened), right, counts)
+
+
+def open_named(name: str, source: Any) -> Volume:
+    """The volume; what is wrong with it is told under the argument's own name."""
+    try:
+        return open_volume(source)
+    except InputError as error:
+        text = str(error)
+        if not text.startswith("source: "):
+            raise
+        raise InputError(f"{name}: {text.removeprefix('source: ')}") from error
 
 
 def _ones(like: Volume) -> Volume:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from flax import nnx
 
 from bimmjax._core.checks import InputError, whole_number
 from bimmjax.nets._networks.unetpp import UNetPlusPlus
+from bimmjax.nets._train.folder import unfinished
 from bimmjax.nets._train.load import load
 from bimmjax.nets._train.recipe import Recipe
 
@@ -38,11 +41,22 @@ def given(network: Any, which: str = "best", prune: int | None = None) -> Given:
     ------
     InputError
         None of them, or no run, or a checkpoint that does not fit, or nothing to be cut.
+
+    Warns
+    -----
+    UserWarning
+        A run that has not finished.
     """
     net: Any = network
     recipe: Any = None
     if isinstance(network, str | os.PathLike):
         net, recipe = load(network, which)
+        left = unfinished(Path(network), recipe)
+        if left is not None:
+            warnings.warn(
+                f"net: got {os.fspath(network)}, whose training has not finished ({left})",
+                stacklevel=3,
+            )
     elif isinstance(network, tuple) and len(network) == 2:
         net, recipe = network
     if not all(hasattr(net, name) for name in _TOLD) or not isinstance(recipe, Recipe | None):

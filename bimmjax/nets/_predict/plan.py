@@ -34,6 +34,8 @@ _CUBES = range(2, 6)
 # Exact tiles by which a network looks at each voxel more often than this, or which are that many
 # times larger than what there is room for, are given up.
 _TOO_OFTEN, _TOO_LARGE = 64.0, 4
+# And a tile that was asked for by which it does so is warned of.
+_OFTEN = 8.0
 # Sides of blended tiles where nobody knows what the network was trained on.
 _USUAL = {2: 256, 3: 64}
 
@@ -103,7 +105,8 @@ def plan_of(
     Warns
     -----
     UserWarning
-        A local network whose halo is too thick for exact tiles.
+        A local network whose halo is too thick for exact tiles; a tile that is little more than
+        its halo.
     """
     net = found.net
     if consensus and net.dims == 3:
@@ -132,6 +135,12 @@ def plan_of(
         warnings.warn(
             f"tile: outputs of this network depend on {tuple(net.halo)} voxels on either side, "
             "which leaves too little of a tile; tiles are blended, unless a larger tile is given",
+            stacklevel=3,
+        )
+    if tile is not None and net.local and often > _OFTEN:
+        warnings.warn(
+            f"tile: got {tuple(tile)}, halo of {tuple(net.halo)} on either side included, so that "
+            f"each voxel is looked at {often:.0f} times; a larger one takes less time",
             stacklevel=3,
         )
     together = consensus or not views[0].tiling.exact

@@ -115,8 +115,8 @@ def predict(
     Warns
     -----
     UserWarning
-        A consensus in voxels that are not cubic; a local network with a halo too thick for exact
-        tiles.
+        A run that has not finished; a consensus in voxels that are not cubic; a local network with
+        a halo too thick for exact tiles; a tile by which each voxel is looked at more than 8 times.
 
     Notes
     -----
@@ -215,11 +215,16 @@ def _on_disk(run: _Run, grid: Volume, out: Path, told: dict[str, Any], overwrite
             counts += _counts(store.read("", box))
         else:
             left.append(box)
-    with Behind("labels") as writing, closing(run.blocks(left)) as blocks:
-        for box, parts in blocks:
-            counts += _counts(parts[0])
-            writing.do(store.write, box, dict(zip(names, parts, strict=True)))
-            del parts
+    try:
+        with Behind("labels") as writing, closing(run.blocks(left)) as blocks:
+            for box, parts in blocks:
+                counts += _counts(parts[0])
+                writing.do(store.write, box, dict(zip(names, parts, strict=True)))
+                del parts
+    except KeyboardInterrupt as error:
+        kept = sum(map(store.done, run.boxes))
+        error.add_note(f"{kept} of {len(run.boxes)} blocks are kept")
+        raise
     text = json.dumps(run.summary(counts, told), indent=2, allow_nan=False)
     store.finish({SUMMARY: text + "\n"})
 

@@ -104,6 +104,7 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
     """
     ready = [normalised(one, recipe.normalise, KEPT // len(specimens)) for one in specimens]
     counts = [census(one.labels, recipe.classes, recipe.seed, one.weight) for one in ready]
+    check_any(counts)
     splits = [_split(one, recipe) for one in ready]
     _warn_of_margin(recipe, context)
     drawing = Drawing(
@@ -124,7 +125,10 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
 
     validation = tiles([one.validation for one in splits])
     if recipe.split[1] and not len(validation):
-        raise InputError("labels: got none within the validation block, wants some, or no block")
+        raise InputError(
+            "labels: got none within the validation block, wants some, or a smaller margin, or no "
+            "such block (split of 1 0 0)"
+        )
     sampler = Sampler(ready, counts, [one.train for one in splits], drawing)
     check_several(sampler.counts)
     _warn_of_lacking(sampler.counts)
@@ -139,6 +143,15 @@ def data_of(recipe: Recipe, specimens: Sequence[Specimen], context: int) -> Data
 
 def _split(specimen: Specimen, recipe: Recipe) -> Split:
     return split(specimen.shape[0], recipe.split, recipe.margin)
+
+
+def check_any(counts: Sequence[Census]) -> None:
+    """Refuse labels of which none counts, wherever it lies."""
+    if not any(one.counts.any() for one in counts):
+        raise InputError(
+            f"labels: got {IGNORED}, which is no label, in all voxels that count; wants classes in "
+            "some"
+        )
 
 
 def check_several(learned: np.ndarray) -> None:
@@ -156,7 +169,8 @@ def _warn_of_lacking(learned: np.ndarray) -> None:
     if len(lacking):
         warnings.warn(
             f"labels: got no voxel of class {', '.join(map(str, lacking))} in the slices of the "
-            "training block that are learned from; the network will not know it",
+            "training block that are learned from; the network will not know it (a stray label "
+            "makes classes, unless classes, --classes, tells how many there are)",
             stacklevel=4,
         )
 

@@ -59,8 +59,8 @@ def check_folder(out: Path, recipe: Recipe, overwrite: bool) -> None:
         apart = difference(recipe, before)
         if apart is not None and checkpoints(out):
             raise InputError(
-                f"out: got {out}, a run by another recipe ({apart}); wants a new folder, or the "
-                "old run to be overwritten"
+                f"out: got {out}, a run by another recipe ({apart}); wants a new folder, or "
+                "overwrite=True (--overwrite)"
             )
 
 
@@ -113,6 +113,17 @@ def summary_epochs(out: Path) -> int | None:
         return json.loads((out / SUMMARY).read_text("utf-8"))["epochs"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def unfinished(out: Path, recipe: Recipe) -> str | None:
+    """How far a run has come that goes on if it may, "5 of 6 epochs"; None if it has ended."""
+    epoch = max(checkpoints(out), default=0)
+    try:
+        told = json.loads((out / SUMMARY).read_text("utf-8"))
+        ended = told["epochs"] == epoch and told["ended_by"] != "epochs"
+    except (OSError, ValueError, KeyError, TypeError):
+        ended = False
+    return None if ended or epoch >= recipe.epochs else f"{epoch} of {recipe.epochs} epochs"
 
 
 def _number(value: str | None) -> float | int | None:

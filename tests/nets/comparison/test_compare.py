@@ -318,7 +318,8 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
         "ablate: got 'width', wants NAME=VALUE": (settings, {"ablate": ["width"]}),
         "ablate: got classes, which has": (settings, {"ablate": ["classes=2"]}),
         "ablate: got width=2, as it is already": (settings, {"ablate": ["width=2"]}),
-        r"depth: no setting of tiny, which has .* \(tiny-depth=2\)": (
+        "ablate: got context=1, as it is already": (settings, {"ablate": ["context=1"]}),
+        "ablate: got depth, no setting of tiny, which has dims, .*, nor of its recipe, .* batch": (
             settings, {"ablate": ["depth=2"]},
         ),
         "split: got 0.8 0 0.2, wants a share for a validation": (
@@ -350,11 +351,13 @@ def test_bad_input_is_refused_before_any_training(tiny, pair, settings, tmp_path
         "sweep: got batch twice": (settings, {"sweep": ["batch=2", "batch=4"]}),
         "sweep: got 'batch', wants NAME=VALUE,VALUE": (settings, {"sweep": ["batch"]}),
         "batch: got 0, wants a whole": (settings, {"sweep": {"batch": [0, 2]}}),
-        r"lr: no setting of tiny, which has .* \(tiny-lr=1\)": (settings, {"sweep": {"lr": [1]}}),
+        "sweep: got lr, no setting of tiny, .* has .*learning_rate": (
+            settings, {"sweep": {"lr": [1]}},
+        ),
         "minutes: got -1": (settings, {"minutes": -1}),
         "recipes: got the name otsu": ({"otsu": settings}, {"classical": ["otsu"]}),
         "labels: got none within the test block": (settings, {"labels": unlabelled}),
-        "volume: got none.tif|source: got none.tif": (settings, {"labels": "none.tif"}),
+        "labels: got none.tif, which does not exist": (settings, {"labels": "none.tif"}),
         "devices: got 3, wants a number that a batch of 2": (settings, {"devices": 3}),
         "recipe: got none.toml": ("none.toml", {}),
     }  # fmt: skip

@@ -160,8 +160,9 @@ def test_few_slices_are_spread_evenly(sizes, data):
 
 
 def test_variations_of_recipes():
+    noisy = UNET | {"network": "modular-unet"}
     made = entries(
-        [UNET, UNET], given=True, minutes=2.0, slices=(3, 1), each=True,
+        {"unet": noisy, "unet-2": noisy}, given=True, minutes=2.0, slices=(3, 1), each=True,
         ablate={"depth": 2, "patch": (64, 64), "settings.noise": 0.5, "noise": 0.5},
     )  # fmt: skip
     assert [one.name for one in made] == [
@@ -178,8 +179,9 @@ def test_variations_of_recipes():
 
 def test_points_of_a_sweep():
     base = UNET | {"batch": 2}
+    noisy = base | {"network": "modular-unet"}
     made = entries(
-        [base, base], given=True, ablate=["batch=4"],
+        {"unet": noisy, "unet-2": noisy}, given=True, ablate=["batch=4"],
         sweep=["batch=2,4", "epochs=100,200", "loss=dice+mse,jaccard2", "settings.noise=0.5",
                "class_weights=[1,2]"],
     )  # fmt: skip
@@ -260,6 +262,16 @@ def test_the_picture_of_predictions_marks_what_is_wrong():
     assert made.axes[3].images[0].get_array()[19].tolist() == [2] * 30
     with pytest.raises(InputError, match="found: got no labels"):
         plot.predictions(comparison(row("unet")))
+
+
+def test_compiling_is_no_part_of_the_time_but_of_a_budget():
+    slow = [line | {"seconds": 300.0 if n == 0 else 30.0} for n, line in enumerate(HISTORY)]
+    found = comparison(row("unet")._replace(history=slow))
+    by_time = plot.learned(found).axes[1]
+    np.testing.assert_allclose(by_time.lines[0].get_xdata(), [0.5, 1.0, 1.5, 2.0])
+    assert "without compiling" in by_time.get_xlabel()
+    by_time = plot.learned(found._replace(budget=found.budget | {"minutes": 6.0})).axes[1]
+    np.testing.assert_allclose(by_time.lines[0].get_xdata(), [5.0, 5.5, 6.0, 6.5])
 
 
 def test_matrices_and_curves():

@@ -47,13 +47,13 @@ def test_predict_writes_labels_and_tells_of_them(run, run_folder, blobs):
 
 
 def test_predict_takes_options(run, run_folder):
-    words = ("--out", "a.zarr", "--uncertainty", "--consensus", "--tile", 24, 28, "--quiet")
+    words = ("--out", "a.zarr", "--uncertainty", "--consensus", "--tile", 36, 42, "--quiet")
     assert run(run_folder, "scan.tif", *words) == (0, "", "")
     assert open_volume("a.zarr", dataset="uncertainty").shape == (11, 37, 42)
     assert open_volume("a.zarr::uncertainty").shape == (11, 37, 42)
     told = json.loads(Path("a.zarr/predict.json").read_text("utf-8"))
     assert told["identity"]["consensus"] is True
-    assert told["tiles"] == [[24, 28], [12, 28], [12, 28]]  # no more than there is
+    assert told["tiles"] == [[36, 42], [12, 42], [12, 38]]  # no more than there is
     assert Path("a.zarr/labels.png").stat().st_size > 10_000
     status, said, error = run(run_folder, "scan.tif", *words[:2])
     assert (status, said, error.count("\n")) == (2, "", 1)
@@ -91,7 +91,15 @@ def test_interrupted_it_tells_how_it_goes_on(run, run_folder, monkeypatch):
     monkeypatch.setattr(nets, "predict", stopped)
     status, said, error = run(run_folder, "scan.tif", "--overwrite")
     assert (status, said) == (130, "")
-    assert error.endswith("interrupted; finished blocks are kept, the same command goes on\n")
+    assert error.endswith("interrupted; the same command goes on\n")
+
+
+def test_a_repeated_command_tells_that_all_was_there(run, run_folder):
+    words = (run_folder, "scan.tif", "--no-pictures")
+    assert "Finished before" not in run(*words)[1]
+    said = run(*words)[1]
+    assert "Finished before: nothing was labelled" in said
+    assert "Mvoxel/s" not in said
 
 
 def test_a_constant_volume_is_refused(run, run_folder):

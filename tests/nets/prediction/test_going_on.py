@@ -157,7 +157,7 @@ def test_another_prediction_is_refused(change, named, complete, net, tall, tmp_p
 
 def test_what_is_not_of_our_making_is_not_replaced(net, blobs, tmp_path):
     out = convert(blobs, tmp_path / "scan.zarr")
-    with pytest.raises(InputError, match="which exists; wants a new name, or overwrite"):
+    with pytest.raises(InputError, match="which exists; wants a new name, or overwrite=True"):
         predict(net, blobs, out)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep", encoding="utf-8")
@@ -269,3 +269,26 @@ def test_a_lost_disk_leaves_no_half_of_a_block(blobs, tmp_path):
         store.read("more", box)
     chunk.write_bytes(b"")
     assert not store.done(box)
+
+
+def test_ctrl_c_tells_how_many_blocks_are_kept(net, tall, tmp_path):
+    def progress(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as told:
+        predict(net, tall, tmp_path / "out.zarr", progress=progress)
+    assert told.value.__notes__ == ["1 of 3 blocks are kept"]
+
+
+def test_a_run_that_has_not_finished_is_told_of(run_folder, blobs, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "net")
+    recipe = tmp_path / "net" / "recipe.toml"
+    recipe.write_text(recipe.read_text("utf-8").replace("epochs = 1\n", "epochs = 6\n"))
+    with pytest.warns(UserWarning, match=r"net, whose training has not finished \(1 of 6 epochs"):
+        predict(tmp_path / "net", blobs)
+    summary = tmp_path / "net" / "train.json"
+    summary.write_text(
+        summary.read_text("utf-8").replace('"ended_by": "epochs"', '"ended_by": "stop"')
+    )
+    predict(tmp_path / "net", blobs)

@@ -107,6 +107,7 @@ LOCAL = [
 
 
 @pytest.mark.numerics
+@pytest.mark.filterwarnings("ignore:tile")  # small ones show seams
 @pytest.mark.parametrize(("name", "settings", "shape", "tile"), LOCAL)
 def test_tiled_logits_equal_those_of_the_whole(name, settings, shape, tile, plainly):
     count = 2 if "fusion" in name else 1
@@ -160,6 +161,12 @@ def test_impossible_tiles_are_refused(tile, message, net):
     with pytest.raises(InputError) as told:
         plan_of(given(net), (4, 60, 60), 1, tile=tile)
     assert message in str(told.value)
+
+
+def test_a_tile_of_little_more_than_its_halo_is_warned_of(net):
+    with pytest.warns(UserWarning, match=r"tile: got \(24, 24\), .* looked at 1\d\d times"):
+        plan_of(given(net), (4, 160, 160), 1, tile=(24, 24))
+    plan_of(given(net), (4, 160, 160), 1, tile=(40, 40))
 
 
 def logits_of(found, channels, tile, halo=None):

@@ -50,6 +50,9 @@ def test_train_goes_on_and_repeats(run, tmp_path):
     assert net.first.kernel.shape == (3, 3, 1, 3)
     status, said, _ = run("grey.tif", "labels.tif", *SMALL, "--epochs", 2, "--out", "net")
     assert (status, "2 epochs" in said) == (0, True)
+    assert said.startswith("Going on after epoch 1\n")
+    said = run("grey.tif", "labels.tif", *SMALL, "--epochs", 2, "--out", "net")[1]
+    assert said.startswith("Finished before: nothing was trained\n")
     assert json.loads(Path("net/train.json").read_text("utf-8"))["epochs"] == 2
     status, said, _ = run("--recipe", "net/recipe.toml", "--out", "again", "--quiet")
     assert (status, said) == (0, "")
@@ -96,6 +99,7 @@ def test_refusals_take_one_line(run):
         "patch: got '8', wants two": ("grey.tif", "labels.tif", "--network", "tiny", "--patch", 8),
         "labels: got dtype float32": ("labels.tif", "grey.tif", *SMALL),
         "volume: got none.tif": ("none.tif", "labels.tif", *SMALL),
+        "labels: got none.tif, which does not exist": ("grey.tif", "none.tif", *SMALL),
         "recipe: got none.toml": ("--recipe", "none.toml"),
     }
     for text, words in cases.items():

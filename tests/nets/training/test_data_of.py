@@ -47,6 +47,8 @@ def test_blocks_without_a_voxel_that_counts():
     weight[15:20] = 0.0
     with pytest.raises(InputError, match="labels: got none within the validation block"):
         data(grey, labels, weight, split=(0.6, 0.2, 0.2), margin=1)
+    with pytest.raises(InputError, match="labels: got 255, which is no label, in all voxels"):
+        data(grey, np.full_like(labels, 255))
 
 
 def test_specimens_of_which_some_have_a_weight():
