@@ -252,7 +252,10 @@ def annotation(found: Comparison) -> Figure:
             axes.axhline(_mean(best), color=QUIET, linewidth=1.0, linestyle="--",
                          label=f"mean, {best.name}")  # fmt: skip
         axes.set_xscale("log")
-        axes.set_xticks(where, [f"{n:,}" for n in where])
+        # Numbers of points that lie close together would lie upon each other.
+        apart = [n for n, more in zip(where, [*where[1:], None], strict=True)
+                 if n and (more is None or more > 1.4 * n)]  # fmt: skip
+        axes.set_xticks(apart, [f"{n:,}" for n in apart])
         axes.minorticks_off()
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("Annotated slices")
