@@ -39,7 +39,7 @@ def beside(
             axes.imshow(image[z], cmap="gray", interpolation="nearest")
         else:
             axes.imshow(labels, cmap=palette, vmin=0, vmax=classes, interpolation="nearest")
-        told = name if name in ("image", "truth") else f"{name}: {_share(labels, classes)} wrong"
+        told = name if name in ("image", "truth") else f"{name}: {_share(labels, classes)}"
         title(axes, told)
     wide, high = truth.shape[2], truth.shape[1]
     length, words = bar
@@ -48,7 +48,7 @@ def beside(
     grid[0].text(
         sum(at) / 2, high * 0.93, words, color="white", ha="center", va="bottom", fontsize=8
     )
-    drawn.text(0.995, 0.004, "black: wrong labels", ha="right", va="bottom", fontsize=8, color=INK)
+    drawn.text(0.995, 0.004, "black, and in per cent: wrong labels", ha="right", va="bottom", fontsize=8, color=INK)
     drawn.tight_layout()
     drawn.savefig(path)
     return path

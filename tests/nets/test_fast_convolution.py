@@ -225,11 +225,12 @@ def test_networks_use_it_and_learn_the_same(dims):
 
 def test_devices_that_share_a_batch_get_the_stock_one(monkeypatch):
     monkeypatch.setattr(fast_convolution, "_BLOCK_BYTES", 2**8)
-    recipe = Recipe("unet", 2, patch=(8, 8), batch=2)
-    batch = [np.zeros((2, 8, 8, *rest), d) for rest, d in (((1,), np.float32), ((), np.uint8))]
+    # A size of its own: what another test has traced is not traced again, with other blocks.
+    recipe = Recipe("unet", 2, patch=(12, 20), batch=2)
+    batch = [np.zeros((2, 12, 20, *rest), d) for rest, d in (((1,), np.float32), ((), np.uint8))]
     batch.append(np.zeros((2, 0), np.float32))
     for devices in (1, 2):
-        net = build("unet", channels=1, classes=2, width=2, depth=1)
+        net = build("unet", channels=1, classes=2, width=3, depth=1)
         found = Stepper(net, recipe, mesh_for(2, recipe.patch, 2, devices))
         text = found._learn.lower(found.state, *found._placed(batch), jnp.float32(1)).as_text()
         assert ("stablehlo.while" in text) == (devices == 1)
