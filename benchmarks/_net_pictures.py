@@ -48,7 +48,15 @@ def beside(
     grid[0].text(
         sum(at) / 2, high * 0.93, words, color="white", ha="center", va="bottom", fontsize=8
     )
-    drawn.text(0.995, 0.004, "black, and in per cent: wrong labels", ha="right", va="bottom", fontsize=8, color=INK)
+    drawn.text(
+        0.995,
+        0.004,
+        "black, and in per cent: wrong labels",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color=INK,
+    )
     drawn.tight_layout()
     drawn.savefig(path)
     return path

@@ -266,7 +266,7 @@ class LateFusion(_Fusion):
         if combine == "ensemble":
             self.ensemble = Conv(channels * classes, classes, (1,) * dims, rngs=rngs)
             # Begin with the mean of all branches: no worse than they are, however short the run.
-            mean = jnp.tile(jnp.eye(classes), (channels, 1)) * (_SURE / channels)
+            mean = jnp.tile(jnp.eye(classes, dtype=jnp.float32), (channels, 1)) * (_SURE / channels)
             self.ensemble.kernel[...] = jnp.broadcast_to(mean, self.ensemble.kernel.shape)
         else:
             self.votes = nnx.Param(jnp.zeros((channels,), jnp.float32))
