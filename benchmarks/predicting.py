@@ -150,7 +150,7 @@ def _speed(quick: bool, folder: Path) -> tuple[Table, list[str]]:
     labels = (volume[:16] > volume.mean()).astype(np.uint8)
     rows: list[list[Any]] = []
     # At full width some slices of that size, which a CPU gets through in minutes.
-    for width, slices, words in ((4, edge, []), (16, edge // 16, ["--uncertainty"])):
+    for width, slices, words in ((2, edge, []), (16, edge // 16, ["--uncertainty"])):
         say(f"predicting: {slices} x {edge}² by the 2D Modular U-Net of width {width}")
         part = replace(whole, shape=(slices, edge, edge))
         path = bimmjax.convert(part, folder / "volume.zarr", overwrite=bool(rows))
