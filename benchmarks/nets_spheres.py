@@ -84,7 +84,7 @@ def _classical(image: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "k-means": (segmentation.kmeans(image, 2).read(*_EVERYTHING) == 1).astype(np.uint8),
         # Above Otsu's threshold all clusters are spheres.
-        "k-means and place": (grouped > 0).astype(np.uint8),
+        "k-means and place": np.minimum(grouped, 1).astype(np.uint8),
         "depth map": depth,
         "CLAHE + Otsu": segmentation.clahe_otsu(image).read(*_EVERYTHING),
         "Otsu": segmentation.otsu(image).read(*_EVERYTHING),
