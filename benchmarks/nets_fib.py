@@ -1,7 +1,7 @@
 """Networks that learn FIB-SEM from simulation alone: Articles I and III of the thesis.
 
 They learn from images by the model of shine-through and are tested on fresh structures imaged by
-Monte Carlo, 300 electrons a pixel, which takes a quarter of an hour once; what is there in `--out`
+Monte Carlo, 300 electrons a pixel, which takes up to half an hour once; what is there in `--out`
 is not done again.
 """
 
