@@ -27,6 +27,8 @@ from bimmjax.cli._map import map_
 from bimmjax.cli._numbers import join_numbers
 from bimmjax.cli._predict import EXAMPLE as PREDICT_EXAMPLE
 from bimmjax.cli._predict import predict
+from bimmjax.cli._reconstruct import EXAMPLE as RECONSTRUCT_EXAMPLE
+from bimmjax.cli._reconstruct import reconstruct
 from bimmjax.cli._segment import segment
 from bimmjax.cli._simulate import simulate
 from bimmjax.cli._train import EXAMPLE as TRAIN_EXAMPLE
@@ -90,6 +92,7 @@ app.add_typer(simulate)
 app.command("train", epilog=f"Example: {TRAIN_EXAMPLE}")(train)
 app.command("predict", epilog=f"Example: {PREDICT_EXAMPLE}")(predict)
 app.command("compare", epilog=f"Example: {COMPARE_EXAMPLE}")(compare)
+app.command("reconstruct", epilog=f"Example: {RECONSTRUCT_EXAMPLE}")(reconstruct)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 

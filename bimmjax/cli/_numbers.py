@@ -37,6 +37,9 @@ _SEVERAL = {
     "--patch": _MOST,
     "--tile": _MOST,
     "--class-weights": _ANY,
+    "--crop": 4,
+    "--region": 4,
+    "--ruler-rows": 2,
 }
 # How a material is called: a name, or a formula with a density.
 _MATERIAL = re.compile(r"[A-Za-z]+|[A-Za-z0-9.]+@[0-9.]+")

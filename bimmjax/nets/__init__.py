@@ -31,6 +31,7 @@ from bimmjax.nets._networks.unetpp import UNetPlusPlus as UNetPlusPlus
 from bimmjax.nets._networks.vnet import VNet as VNet
 from bimmjax.nets._networks.xy_unet3d import XYUNet3D as XYUNet3D
 from bimmjax.nets._predict.predict import predict as predict
+from bimmjax.nets._train.branches import fuse as fuse
 from bimmjax.nets._train.folder import read_log as read_log
 from bimmjax.nets._train.load import load as load
 from bimmjax.nets._train.recipe import Recipe as Recipe

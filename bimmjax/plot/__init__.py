@@ -17,8 +17,12 @@ from bimmjax.plot._maps import map_flags as map_flags
 from bimmjax.plot._maps import map_slices as map_slices
 from bimmjax.plot._maps_curves import map_histograms as map_histograms
 from bimmjax.plot._maps_curves import map_series as map_series
+from bimmjax.plot._milling import drift as drift
+from bimmjax.plot._milling import isotropy as isotropy
+from bimmjax.plot._milling import thickness as thickness
 from bimmjax.plot._scan import scan as scan
 from bimmjax.plot._segments import segments as segments
 from bimmjax.plot._slices import slices as slices
+from bimmjax.plot._stacks import stacks as stacks
 from bimmjax.plot._structures import structure as structure
 from bimmjax.plot._training import training as training

@@ -6,6 +6,11 @@ from bimmjax.report._cross_check_page import (
 from bimmjax.report._maps_page import maps_page as maps_page
 from bimmjax.report._maps_page import write_maps_report as write_maps_report
 from bimmjax.report._page import page as page
+from bimmjax.report._reconstruction_page import draw_step as draw_step
+from bimmjax.report._reconstruction_page import words as reconstruction_words
+from bimmjax.report._reconstruction_page import (
+    write_reconstruction_report as write_reconstruction_report,
+)
 from bimmjax.report._rows import Row as Row
 from bimmjax.report._rows import parameter_rows as parameter_rows
 from bimmjax.report._rows import property_rows as property_rows

@@ -13,3 +13,4 @@ from bimmjax.volumes._stream import Block as Block
 from bimmjax.volumes._stream import stream as stream
 from bimmjax.volumes._stream import suggest_block as suggest_block
 from bimmjax.volumes._volume import Volume as Volume
+from bimmjax.volumes._written import write_resumably as write_resumably

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from bimmjax._core.checks import InputError
 from bimmjax.nets._build import NETWORKS
 from bimmjax.nets._train.checkpoint import checkpoints, hash_of, named_shapes
 from bimmjax.nets._train.folder import RECIPE, SUMMARY
-from bimmjax.nets._train.load import load
+from bimmjax.nets._train.load import built, load
 from bimmjax.nets._train.recipe import Recipe, recipe_of
 
 # What a fusion makes its branches of, and what it has to know of them. Dropout is no part of it:
@@ -76,6 +77,44 @@ def take_branches(net: nnx.Module, branches: Sequence[Branch]) -> None:
                     f"{wanted.get(name, 'none')}: a plain U-Net of this size"
                 )
         nnx.update(own, state)
+
+
+def fuse(folders: Sequence[str | os.PathLike[str]]) -> tuple[nnx.Module, Recipe]:
+    """Runs of `train`, each on its own channel, as one network: the mean of their probabilities.
+
+    `train` with `branches` makes the better one, whose last layer has learned what each of them
+    is good for. This needs no labels.
+
+    Parameters
+    ----------
+    folders : sequence of path
+        Finished runs of plain U-Nets of one size, in the order of channels.
+
+    Returns
+    -------
+    net : LateFusion
+        In eval mode, to be given to `predict` with the recipe.
+    recipe : Recipe
+
+    Raises
+    ------
+    InputError
+        Fewer than two, no finished runs, or runs of networks that differ.
+
+    Source: FIB thesis, Article III, §2.2.3.
+    """
+    names = tuple(os.fspath(folder) for folder in folders)
+    if len(names) < 2:
+        raise InputError(f"folders: got {len(names)}, wants two or more to fuse")
+    runs = {name: _recipe(name) for name in names}
+    first = runs[names[0]]
+    told = replace(first, network="fusion-late", channels=len(names), settings={}, images=())
+    settings = _common(told, runs) | {"combine": "voting"}
+    recipe = replace(told, settings=settings)
+    net = built(recipe)
+    take_branches(net, [Branch(name, load(name)[0]) for name in names])
+    net.eval()
+    return net, recipe
 
 
 def _earlier(out: Path, folders: tuple[str, ...]) -> Recipe | None:

@@ -1,0 +1,74 @@
+"""What can be refused before the first step, which may take hours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bimmjax._core.checks import InputError
+from bimmjax.fib._pipeline.align import specimen
+from bimmjax.fib._pipeline.label import check_label
+from bimmjax.fib._pipeline.place import grid_spacing, thickness_from_file
+from bimmjax.fib._pipeline.plan import Plan, Region
+from bimmjax.fib._reposition import check_grid_spacing
+from bimmjax.fib._thickness.thickness import even_thickness
+from bimmjax.volumes import Volume, open_volume
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
+    """The stacks, opened, with their pixel size; an `InputError` if the plan cannot be for them."""
+    opened: dict[str, Volume] = {}
+    for name, source in given.items():
+        if not _NAME.fullmatch(name) or name == "labels":
+            raise InputError(f"stacks: got name {name!r}, wants letters, digits, . _ - (not labels)")
+        opened[name] = open_volume(
+            source, spacing=plan.pixel or None, unit=plan.unit or None if plan.pixel else None
+        )
+    first_name, first = next(iter(opened.items()))
+    for name, volume in opened.items():
+        if volume.shape != first.shape:
+            raise InputError(
+                f"stacks: got {name} of shape {volume.shape} and {first_name} of {first.shape}, "
+                "wants stacks of one shape"
+            )
+    if plan.register.reference and plan.register.reference not in opened:
+        raise InputError(
+            f"register.reference: got {plan.register.reference}, wants one of {', '.join(opened)}"
+        )
+    count = first.shape[0] - plan.register.drop
+    if count < 2:
+        dropped = f" ({plan.register.drop} dropped)" if plan.register.drop else ""
+        raise InputError(f"stacks: got {first.shape[0]} slices{dropped}, wants at least two")
+    for name, region in (("crop", specimen(plan, first)), ("register.region", plan.register.region)):
+        if region is not None:
+            _check_within(name, region, first)
+    check_label(plan)
+    _check_thickness(plan, first)
+    if plan.fill.network and not Path(plan.fill.network).exists():
+        raise InputError(f"fill.network: got {plan.fill.network}, which does not exist")
+    return opened
+
+
+def _check_within(name: str, region: Region, volume: Volume) -> None:
+    y0, y1, x0, x1 = region
+    height, width = volume.shape[1:]
+    if y1 > height or x1 > width or y0 >= y1 or x0 >= x1:
+        raise InputError(
+            f"{name}: got {y0} {y1} {x0} {x1}, wants a box within {height} rows and {width} columns"
+        )
+
+
+def _check_thickness(plan: Plan, first: Volume) -> None:
+    """As far as it is known before any step."""
+    slices = (plan.register.drop, first.shape[0])
+    if plan.depth.source == "even":
+        found = even_thickness(slices[1] - slices[0], plan.depth.mean)
+    elif plan.depth.source == "file":
+        found = thickness_from_file(plan, first.shape[0], slices)
+    else:
+        return
+    check_grid_spacing(found.thickness, grid_spacing(plan, first.spacing[2]))

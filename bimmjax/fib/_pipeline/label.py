@@ -1,0 +1,132 @@
+"""Phases of the voxels of one or several stacks: networks, a fitted model, a classical method."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.fib._pipeline.plan import MODELS, Plan
+from bimmjax.fib._pipeline.step import Work
+from bimmjax.volumes import Volume, open_volume
+
+
+def label(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any]:
+    """Write `labels.zarr` of these stacks, 0 ... N - 1 in order of intensity."""
+    if plan.label.network or plan.label.networks:
+        return _by_networks(work, plan, stacks)
+    volume = stacks[looked_at(plan)]
+    told: dict[str, Any] = {"stack": looked_at(plan)}
+    if plan.label.fit:
+        found, more = _by_fit(work, plan, volume)
+        told |= more
+    else:
+        told["method"] = plan.label.method or "kmeans"
+        found = _by_method(told["method"], plan.label.phases, volume)
+    labels = work.write("labels", found)
+    return told | {"phases": plan.label.phases, **shares(labels, plan.label.phases)}
+
+
+def looked_at(plan: Plan) -> str:
+    """The stack that a fit or a method labels."""
+    return plan.label.stack or next(iter(plan.stacks))
+
+
+def shares(labels: Volume, phases: int) -> dict[str, Any]:
+    """Shares of the phases, and of voxels without a label (255)."""
+    counts = np.zeros(256, np.int64)
+    for z in range(0, labels.shape[0], 16):
+        part = labels.read(slice(z, z + 16), slice(None), slice(None))
+        counts += np.bincount(part.ravel(), minlength=256)
+    held = counts[:phases]
+    return {
+        "volume_fractions": held / max(int(held.sum()), 1),
+        "without_label": 1.0 - float(held.sum()) / max(int(counts.sum()), 1),
+    }
+
+
+def _by_networks(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any]:
+    from bimmjax import nets
+
+    if plan.label.network:
+        net: Any = plan.label.network
+        images = list(stacks.values())
+    else:
+        names = [name for name in stacks if name in plan.label.networks]
+        folders = [plan.label.networks[name] for name in names]
+        images = [stacks[name] for name in names]
+        net = folders[0] if len(folders) == 1 else nets.fuse(folders)
+    path = work.folder / "labels.zarr"
+    nets.predict(
+        net,
+        images,
+        path,
+        uncertainty=plan.label.uncertainty,
+        progress=work.tell("labels"),
+    )
+    told = json.loads((path / "predict.json").read_text("utf-8"))
+    labels = open_volume(path)
+    return {"phases": told["classes"], **shares(labels, told["classes"])}
+
+
+def _by_fit(work: Work, plan: Plan, volume: Volume) -> tuple[Volume, dict[str, Any]]:
+    from bimmjax import segmentation
+    from bimmjax.fitting import fit
+
+    given: Any = plan.label.fit
+    told: dict[str, Any] = {"fit": given}
+    if given in MODELS:
+        given = fit(volume, plan.label.phases, model=given, progress=work.tell("fit"))
+        told |= {"nll": given.nll, "warnings": list(given.warnings)}
+    return segmentation.segment(volume, given), told
+
+
+def _by_method(method: str, phases: int, volume: Volume) -> Volume:
+    from bimmjax import segmentation
+
+    ways = {
+        "otsu": segmentation.otsu,
+        "kmeans": segmentation.kmeans,
+        "spatial-kmeans": segmentation.spatial_kmeans,
+        "clahe-otsu": segmentation.clahe_otsu,
+    }
+    return ways[method](volume, phases)
+
+
+def check_label(plan: Plan) -> None:
+    """Refuse networks and fits that are not there, or that want other stacks, before any work."""
+    told, names = plan.label, list(plan.stacks)
+    if told.stack and told.stack not in names:
+        raise InputError(f"label.stack: got {told.stack}, wants one of {', '.join(names)}")
+    for name in told.networks:
+        if name not in names:
+            raise InputError(
+                f"label.networks: got one for stack {name}, wants them for {', '.join(names)}"
+            )
+    if told.network:
+        _check_channels("label.network", told.network, len(names), names)
+    for name, folder in told.networks.items():
+        _check_channels(f"label.networks.{name}", folder, 1, [name])
+    if told.fit and told.fit not in MODELS and not Path(told.fit).is_file():
+        raise InputError(
+            f"label.fit: got {told.fit}, wants a fit.json or one of {', '.join(MODELS)}"
+        )
+
+
+def _check_channels(name: str, folder: str | os.PathLike[str], count: int, names: list[str]) -> None:
+    from bimmjax.nets import recipe_of
+
+    path = Path(folder) / "recipe.toml"
+    if not path.is_file():
+        raise InputError(f"{name}: got {folder}, wants the folder of a run of train")
+    channels = recipe_of(path).channels
+    if channels != count:
+        raise InputError(
+            f"{name}: got a network of {channels} channels, wants one of {count}, for stack "
+            f"{', '.join(names)}"
+        )

@@ -1,0 +1,137 @@
+"""Where slices lie in depth, and what lies between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.fib._fill.fill import fill
+from bimmjax.fib._pipeline.plan import Plan
+from bimmjax.fib._pipeline.step import Work
+from bimmjax.fib._reposition import check_grid_spacing, reposition
+from bimmjax.fib._thickness.files import read_thickness
+from bimmjax.fib._thickness.images import thickness_from_images
+from bimmjax.fib._thickness.ruler import thickness_from_ruler
+from bimmjax.fib._thickness.thickness import Thickness, even_thickness, thickness_of
+from bimmjax.volumes import Volume
+
+NO_LABEL = 255
+
+
+def thickness(
+    work: Work, plan: Plan, raw: Volume, images: Volume, slices: tuple[int, int]
+) -> dict[str, Any]:
+    """Thicknesses between all neighbouring slices.
+
+    raw : the reference stack as it came, in which a ruler is read.
+    images : registered slices, labels or grey values, from which thickness is told without one.
+    slices : first and last (not included) slice that is used.
+    """
+    found = _measured(work, plan, raw, images, slices)
+    _, pixel = images.spacing[1:]
+    check_grid_spacing(found.thickness, grid_spacing(plan, pixel))
+    good = found.measured[~found.outliers]
+    return {
+        **found._asdict(),
+        "mean": float(np.mean(found.thickness)),
+        "spread": float(np.std(good)) if good.size else None,
+        "unit": images.unit,
+    }
+
+
+def _measured(
+    work: Work, plan: Plan, raw: Volume, images: Volume, slices: tuple[int, int]
+) -> Thickness:
+    told, count = plan.depth, images.shape[0]
+    if told.source == "even":
+        return even_thickness(count, told.mean)
+    if told.source == "file":
+        return thickness_from_file(plan, raw.shape[0], slices)
+    if told.source == "ruler":
+        return thickness_from_ruler(raw)
+    return thickness_from_images(images)
+
+
+def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thickness:
+    """What a file tells of the slices that are used.
+
+    It has a thickness between each two of all slices of the raw stack, or of those that are used.
+    """
+    values = read_thickness(plan.depth.file)
+    used = slices[1] - slices[0]
+    if values.size == count - 1:
+        values = values[slices[0] : slices[1] - 1]
+    elif values.size != used - 1:
+        raise InputError(
+            f"depth.file: got {values.size} thicknesses, wants {count - 1} for {count} slices: "
+            "one between each two"
+        )
+    return thickness_of(values, source="file")
+
+
+def grid_spacing(plan: Plan, pixel: float) -> float:
+    """Spacing of the grid along z."""
+    return plan.fill.spacing or pixel
+
+
+def places(work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volume]) -> dict[str, Any]:
+    """Put slices on the grid; what lies between them has no label, or grey value 0."""
+    first = next(iter(slices.values()))
+    spacing = grid_spacing(plan, first.spacing[2])
+    positions = np.concatenate([[0.0], np.cumsum(told["thickness"])])
+    found = reposition(positions, spacing)
+    moved = np.abs(found - np.rint(positions / spacing))
+    for name, volume in slices.items():
+        work.write(name, _with_gaps(volume, found, spacing, NO_LABEL if plan.order == "labels" else 0))
+    return {
+        "places": found,
+        "positions": positions,
+        "depth": int(found[-1]) + 1,
+        "spacing": spacing,
+        "moved": int((moved > 0).sum()),
+        "displacement": float(moved.sum() * spacing),
+        "gaps": 1.0 - found.size / (int(found[-1]) + 1.0),
+        "unit": first.unit,
+    }
+
+
+def filled(work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volume]) -> dict[str, Any]:
+    """Fill the gaps between slices at their places."""
+    method = plan.fill.method
+    for name, volume in slices.items():
+        method = plan.fill.method or _suited(plan, volume)
+        network = plan.fill.network or None
+        made = fill(
+            volume, np.asarray(told["places"]), method=method, network=network,
+            labels=plan.order == "labels",
+        )  # fmt: skip
+        work.write(name, replace(made, spacing=(told["spacing"], *volume.spacing[1:])))
+    return {"method": method}
+
+
+def _suited(plan: Plan, volume: Volume) -> str:
+    return "learned" if plan.order == "labels" else "spline"
+
+
+def _with_gaps(volume: Volume, at: np.ndarray, spacing: float, empty: int) -> Volume:
+    depth = int(at[-1]) + 1
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        size = (z.stop - z.start, y.stop - y.start, x.stop - x.start)
+        made = np.full(size, empty, volume.dtype)
+        held = np.flatnonzero((at >= z.start) & (at < z.stop))
+        if held.size:
+            part = volume.read(slice(int(held[0]), int(held[-1]) + 1), y, x)
+            made[at[held] - z.start] = part
+        return made
+
+    return replace(
+        volume,
+        shape=(depth, *volume.shape[1:]),
+        reader=read,
+        spacing=(spacing, *volume.spacing[1:]),
+        chunks=(1, *volume.chunks[1:]),
+    )

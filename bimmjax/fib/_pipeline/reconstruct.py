@@ -1,0 +1,253 @@
+"""From raw FIB-SEM stacks to labels on an even grid and what they tell: all steps in order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bimmjax._core.checks import InputError, choice
+from bimmjax.fib._pipeline import align, label, measure, place
+from bimmjax.fib._pipeline.check import check_stacks
+from bimmjax.fib._pipeline.plan import Plan, plan_of
+from bimmjax.fib._pipeline.step import Done, Progress, Work, fingerprint, run_step
+from bimmjax.volumes import Volume, open_volume
+
+STEPS = {
+    "labels": ("register", "clean", "label", "thickness", "place", "fill", "describe"),
+    "grey": ("register", "clean", "thickness", "place", "fill", "label", "describe"),
+}
+SUMMARY = "reconstruct.json"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What `reconstruct` has made.
+
+    Attributes
+    ----------
+    out : Path
+        The folder; a folder for each step in it.
+    plan : Plan
+    steps : dict
+        `Done` by name, in the order they were done.
+    """
+
+    out: Path
+    plan: Plan
+    steps: dict[str, Done]
+
+    @property
+    def labels(self) -> Volume:
+        """Labels on the even grid, uint8, (z, y, x)."""
+        if self.plan.order == "labels":
+            return self._last("fill").volume("labels")
+        return self._last("label").volume("labels")
+
+    def _last(self, name: str) -> Done:
+        if name not in self.steps:
+            raise InputError(f"until: got {list(self.steps)[-1]}, wants {name} for its labels")
+        return self.steps[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of reconstruct.json: the plan, and what each step tells."""
+        return {
+            "plan": _told(self.plan),
+            "steps": {name: done.told for name, done in self.steps.items()},
+        }
+
+
+def reconstruct(
+    stacks: Mapping[str, Any] | Any = None,
+    out: str | os.PathLike[str] = "reconstruction",
+    plan: Plan | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    *,
+    until: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    on_step: Callable[[Reconstruction, Done], object] | None = None,
+) -> Reconstruction:
+    """Labels on an even grid, and what they tell, from the raw stacks of a FIB-SEM.
+
+    Slices are registered, cleaned, labelled, put where they lie in depth and the gaps between
+    them are filled. Each step leaves a folder in `out` with OME-Zarr volumes and a step.json; a
+    step that was made from the same settings, files and earlier steps is not done again.
+
+    Parameters
+    ----------
+    stacks : mapping, or volume
+        Anything `open_volume` takes by name ("1", "2", "4": kV), in the order of rising voltage,
+        all of one shape (slices, y, x); or a single one. Beats the plan's.
+    out : path
+        A folder to make, or one of an earlier run.
+    plan : Plan, mapping or path of a TOML file
+        Settings; see `Plan` and its parts.
+    until : str, optional
+        Stop after this step.
+    overwrite : bool
+        Take a folder that holds other things, too; files that are no step's stay.
+    progress : callable, optional
+        `progress(what, done, in all)`.
+    on_step : callable, optional
+        Called with what there is so far and the step that has just been done or found: to draw.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    InputError
+        Stacks of different shapes, a single slice, networks that want other stacks, thicknesses
+        that cannot be, a grid coarser than the slices, no marks of a ruler, an `out` that is no
+        reconstruction. What can be known before the first step is said before it.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, tempfile
+    >>> from bimmjax import sim
+    >>> from bimmjax.fib import reconstruct
+    >>> body = sim.levelled_wave(jax.random.key(0), (40, 64, 64), 0.5, 16.0).labels
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> made = reconstruct(
+    ...     {"2": np.asarray(body[::2], np.float32)},
+    ...     folder.name + "/made",
+    ...     {"pixel": 5, "unit": "nm", "depth": {"source": "even", "mean": 10.0},
+    ...      "register": {"skip": True}, "label": {"method": "otsu"}, "fill": {"method": "spline"}},
+    ... )
+    >>> made.labels.shape, made.labels.spacing
+    ((39, 64, 64), (5.0, 5.0, 5.0))
+    >>> folder.cleanup()
+
+    Source: FIB thesis, Articles II (order, repositioning, filling) and III (several voltages).
+    """
+    told = plan_of(plan)
+    given = _given(stacks, told)
+    told = replace(told, stacks={name: _name(source) for name, source in given.items()})
+    if until is not None:
+        choice("until", until, STEPS[told.order])
+    opened = check_stacks(told, given)
+    folder = _folder(Path(out), overwrite)
+    tell = progress or (lambda what, done, total: None)
+    made = Reconstruction(folder, told, {})
+    for done in _steps(made, told, given, opened, tell):
+        made.steps[done.name] = done
+        if on_step is not None:
+            on_step(made, done)
+        if done.name == until:
+            break
+    _summarise(made)
+    return made
+
+
+def _steps(
+    made: Reconstruction,
+    plan: Plan,
+    given: Mapping[str, Any],
+    opened: Mapping[str, Volume],
+    progress: Progress,
+) -> Iterator[Done]:
+    """Each step in turn, done or found."""
+    names, steps = list(plan.stacks), made.steps
+    raw = opened[align.reference_of(plan)]
+    slices = (plan.register.drop, raw.shape[0])
+    told = asdict(plan)
+
+    def step(name: str, work: Callable[[Work], dict[str, Any]], **made_from: Any) -> Done:
+        return run_step(name, made.out, made_from, work, progress)
+
+    sources = {name: fingerprint(source) for name, source in given.items()}
+    grid = {"pixel": plan.pixel, "unit": plan.unit, "crop": plan.crop, "order": plan.order}
+    yield (registered := step(
+        "register", lambda work: align.register(work, plan, opened),
+        sources=sources, grid=grid, register=told["register"],
+        # Of these the ruler's rows are cut off.
+        rows=plan.depth.rows if plan.depth.source == "ruler" else None,
+    ))  # fmt: skip
+    yield (cleaned := step(
+        "clean", lambda work: align.clean(work, plan, registered),
+        before=registered.digest, clean=told["clean"],
+    ))  # fmt: skip
+
+    def labelled(before: Done, images: Mapping[str, Volume]) -> Done:
+        nets = [plan.label.network, *plan.label.networks.values()]
+        return step(
+            "label", lambda work: label.label(work, plan, images),
+            before=before.digest, label=told["label"],
+            files=[fingerprint(path) for path in [*nets, plan.label.fit] if path],
+        )  # fmt: skip
+
+    images = {name: cleaned.volume(name) for name in names}
+    before = cleaned
+    if plan.order == "labels":
+        yield (before := labelled(cleaned, images))
+        images = {"labels": before.volume("labels")}
+    seen = images.get("labels") or images[align.reference_of(plan)]
+    yield (thick := step(
+        "thickness", lambda work: place.thickness(work, plan, raw, seen, slices),
+        before=before.digest, depth=told["depth"], spacing=plan.fill.spacing,
+        file=fingerprint(plan.depth.file) if plan.depth.file else None,
+    ))  # fmt: skip
+    yield (placed := step(
+        "place", lambda work: place.places(work, plan, thick.told, images),
+        before=[before.digest, thick.digest], spacing=plan.fill.spacing,
+    ))  # fmt: skip
+    yield (filled := step(
+        "fill", lambda work: place.filled(work, plan, placed.told, images),
+        before=placed.digest, fill=told["fill"],
+        network=fingerprint(plan.fill.network) if plan.fill.network else None,
+    ))  # fmt: skip
+    if plan.order == "grey":
+        yield (filled := labelled(filled, {name: filled.volume(name) for name in names}))
+    phases = (filled if plan.order == "grey" else before).told["phases"]
+    yield step(
+        "describe", lambda work: measure.measure(work, filled.volume("labels"), phases),
+        before=filled.digest,
+    )  # fmt: skip
+
+
+def _given(stacks: Any, plan: Plan) -> dict[str, Any]:
+    if stacks is None:
+        found = dict(plan.stacks)
+    elif isinstance(stacks, Mapping):
+        found = {str(name): source for name, source in stacks.items()}
+    else:
+        found = {"1": stacks}
+    if not found:
+        raise InputError("stacks: got none, wants at least one")
+    return found
+
+
+def _name(source: Any) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+
+
+def _folder(out: Path, overwrite: bool) -> Path:
+    """A new folder, or that of an earlier run."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise InputError(f"out: got {out}, which is a file; wants a folder to make")
+        held = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        if held and "register" not in held and not overwrite:
+            raise InputError(
+                f"out: got {out}, which holds {held[0]} and no reconstruction; wants a new folder, "
+                "or overwrite=True (--overwrite)"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out: got {out}, which cannot be written ({error.strerror})") from error
+    return out
+
+
+def _summarise(made: Reconstruction) -> None:
+    text = json.dumps(made.to_dict(), indent=2, allow_nan=False) + "\n"
+    partial = made.out / f".{SUMMARY}.partial"
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(made.out / SUMMARY)
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(plan)))

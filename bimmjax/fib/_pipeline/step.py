@@ -1,0 +1,149 @@
+"""A step of a reconstruction: what it is made from, and how it is done once and no more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bimmjax._core.checks import InputError
+from bimmjax.volumes import Volume, open_volume
+from bimmjax.volumes._written import write_resumably
+
+# Raised when a step comes to give other results from the same settings.
+_VERSION = 1
+_BEGUN, _DONE = "begun.json", "step.json"
+
+Progress = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that is finished.
+
+    name : of the step.
+    folder : where its volumes and pictures are.
+    told : what it found, plain numbers and lists.
+    fresh : whether it has been done by this run rather than an earlier one.
+    """
+
+    name: str
+    folder: Path
+    told: dict[str, Any]
+    digest: str
+    fresh: bool
+
+    def volume(self, name: str) -> Volume:
+        """One of its volumes."""
+        return open_volume(self.folder / f"{name}.zarr")
+
+
+class Work:
+    """What a step has while it works: its folder, and how to write a volume into it."""
+
+    def __init__(self, name: str, folder: Path, digest: str, progress: Progress) -> None:
+        self.name, self.folder, self.digest = name, folder, digest
+        self._progress = progress
+
+    def tell(self, what: str) -> Callable[[int, int], object]:
+        """`progress(done, all)` of a part of this step."""
+        return lambda done, total: self._progress(f"{self.name}: {what}", done, total)
+
+    def write(self, name: str, volume: Volume) -> Volume:
+        """Write a volume unless an earlier run has; whole blocks of a killed one are kept."""
+        path = self.folder / f"{name}.zarr"
+        if not path.exists():
+            write_resumably(volume, path, {"step": self.digest}, progress=self.tell(name))
+        return open_volume(path)
+
+
+def run_step(
+    name: str,
+    out: Path,
+    made_from: Mapping[str, Any],
+    work: Callable[[Work], dict[str, Any]],
+    progress: Progress,
+) -> Done:
+    """Do a step, or take what an earlier run has left if it was made from the same.
+
+    Parameters
+    ----------
+    name : of the step, and of its folder in `out`.
+    made_from : JSON-able: settings, digests of earlier steps, fingerprints of files.
+    work : fills the step's folder and returns what is to be told.
+    """
+    folder = out / name
+    digest = hashlib.sha256(
+        json.dumps([_VERSION, name, made_from], sort_keys=True).encode()
+    ).hexdigest()
+    earlier = _read(folder / _DONE)
+    if earlier is not None and earlier.get("digest") == digest:
+        return Done(name, folder, earlier["told"], digest, fresh=False)
+    try:
+        if (_read(folder / _BEGUN) or {}).get("digest") != digest or earlier is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _write(folder / _BEGUN, {"digest": digest})
+        told = _plain(work(Work(name, folder, digest, progress)))
+        _write(folder / _DONE, {"digest": digest, "told": told})
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise InputError(f"out: got {folder}, which cannot be written ({reason})") from error
+    return Done(name, folder, told, digest, fresh=True)
+
+
+def fingerprint(source: Any) -> Any:
+    """What tells a file, a folder or an array from others, JSON-able.
+
+    Files by path, size and time of the last change: reading gigavoxels only to know that nothing
+    has changed takes as long as some steps.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(str(source).partition("::")[0])
+        if not path.exists():
+            return str(source)
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        states = [(str(f.relative_to(path)), f.stat()) for f in files]
+        listed = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+        text = json.dumps(listed).encode()
+        return [str(path.resolve()), str(source), hashlib.sha256(text).hexdigest()]
+    volume = open_volume(source)
+    found = hashlib.sha256(f"{volume.shape} {volume.dtype} {volume.spacing}".encode())
+    for z in range(0, volume.shape[0], 16):
+        found.update(np.ascontiguousarray(volume.read(slice(z, z + 16), slice(None), slice(None))))
+    return found.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    """At once, so that a step which was killed has not been done."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, numbers that are none as None."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
