@@ -1,0 +1,81 @@
+"""Positions of slices from shifts between pairs of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solveh_banded
+
+_ROUNDS = 8
+_TIE = 1e-7
+"""Weight of "as its neighbour" where nothing was measured: refused slices lie between theirs."""
+
+
+def chained(
+    shifts: np.ndarray, correlations: np.ndarray, lags: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares over all pairs, robust to single wrong ones.
+
+    Minimises Σ w (p_i - p_{i-lag} - s)², weights w by each pair's correlation ρ as the variance
+    of a shift has it, ρ² / (1 - ρ²), and by Huber's rule on what is left over.
+
+    Parameters
+    ----------
+    shifts : (lags, n, 2), pixels, laying slice i on slice i - lag; NaN where there is none.
+    correlations : (lags, n)
+
+    Returns
+    -------
+    positions : (n, 2) float64, slice 0 at (0, 0).
+    refused : (n,) bool, slices that no measured pair joins to an earlier one.
+    """
+    count = shifts.shape[1]
+    seen = np.isfinite(shifts).all(2) & np.isfinite(correlations)
+    for k, lag in enumerate(lags):
+        seen[k, :lag] = False
+    square = np.where(seen, np.clip(correlations, 0.01, 0.9999), 0.0) ** 2
+    sure = np.where(seen, square / (1.0 - square), 0.0)
+    sure /= max(float(sure.max()), 1e-12)
+    given = np.where(seen[..., None], shifts, 0.0)
+    weights = sure
+    places = np.zeros((count, 2))
+    for _ in range(_ROUNDS if len(lags) > 1 else 1):
+        places = _solved(weights, given, lags)
+        left = np.zeros(seen.shape)
+        for k, lag in enumerate(lags):
+            left[k, lag:] = np.hypot(*(places[lag:] - places[:-lag] - given[k, lag:]).T)
+        scaled = left * np.sqrt(sure)
+        scale = 1.5 * np.median(scaled[seen]) if seen.any() else 0.0
+        weights = sure * np.minimum(1.0, 1.5 * scale / np.maximum(scaled, 1e-12))
+        weights = np.where(seen, np.maximum(weights, 1e-4 * sure), 0.0)
+    return places, _refused(seen, lags)
+
+
+def _solved(weights: np.ndarray, given: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
+    count = weights.shape[1]
+    reach = max(*lags, 1)
+    bands = np.zeros((reach + 1, count))  # lower: bands[k, i] couples i and i + k
+    right = np.zeros((count, 2))
+    ties = np.full(count, _TIE)
+    for lag, w, s in [*zip(lags, weights, given, strict=True), (1, ties, np.zeros((count, 2)))]:
+        w = w[lag:]
+        bands[0, lag:] += w
+        bands[0, : count - lag] += w
+        bands[lag, : count - lag] -= w
+        right[lag:] += w[:, None] * s[lag:]
+        right[: count - lag] -= w[:, None] * s[lag:]
+    # Slice 0 stays where it is.
+    return np.concatenate(
+        [np.zeros((1, 2)), solveh_banded(bands[:, 1:], right[1:], lower=True)]
+    )
+
+
+def _refused(seen: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
+    back = seen.any(0)
+    onward = np.zeros_like(back)
+    for k, lag in enumerate(lags):
+        onward[:-lag] |= seen[k, lag:]
+    first = int(np.argmax(back | onward))
+    refused = ~back
+    # A chain begins somewhere: with the first slice that any other is joined to.
+    refused[first] = not (back | onward)[first]
+    return refused

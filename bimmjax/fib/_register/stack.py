@@ -1,0 +1,199 @@
+"""Slices of one stack onto each other."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bimmjax._core.checks import InputError, choice, real_number, whole_number
+from bimmjax.fib._register.chain import chained
+from bimmjax.fib._register.correlation import highest, spectrum
+from bimmjax.fib._register.detrend import without_structure
+from bimmjax.fib._register.registration import (
+    Progress,
+    Region,
+    Registration,
+    at_once,
+    cut_region,
+    opened,
+    slices_of,
+    together,
+)
+from bimmjax.fib._register.reference import onto_one
+from bimmjax.fib._register.translation import SMOOTH, search
+
+LAGS = (1, 2)
+
+
+def register_stack(
+    volume: Any,
+    *,
+    region: Region | None = None,
+    reference: str | None = None,
+    reach: int | None = None,
+    lags: Sequence[int] = LAGS,
+    smooth: float = SMOOTH,
+    detrend: str | None = None,
+    progress: Progress | None = None,
+) -> Registration:
+    """Where the slices of a stack lie within their planes (intra-stack registration).
+
+    Parameters
+    ----------
+    volume : array (z, y, x), path or `Volume`. Some slices are read at a time.
+    region : parts of y and of x, such as ((0, 64), (10, 90)): a mark that does not change from
+        slice to slice, which alone is looked at.
+    reference : what a slice is compared with. "chain": with slices shortly before it, as far as
+        `lags` say; the structure changes slowly. "first": all with the first. "mean": with the
+        mean of all, moved as "first" found. Default: "mean" with a region, else "chain".
+    reach : most pixels between two that are compared. Default: 16 for a chain, else a quarter of
+        the shorter edge.
+    lags : distances of compared slices. Several of them catch each other's errors.
+    smooth : see `translation`.
+    detrend : "smooth": what changes smoothly in the steps from slice to slice is taken to be the
+        structure's own, see Notes; "linear": a straight line; "none". Default: "smooth" for a
+        chain, else "none".
+    progress : callable, optional
+        `progress(slices done, slices in all)`.
+
+    Returns
+    -------
+    Registration
+        Slice 0 of a chain stays where it is.
+
+    Raises
+    ------
+    InputError
+        Bad arguments, or not one slice that can be registered.
+
+    Notes
+    -----
+    A chain cannot tell drift from structure that runs obliquely through the slices: over tens of
+    slices such steps add up to many pixels, however exact each is. What differs is that the
+    structure's steps hang together over some slices and those of a drift do not. "smooth" takes
+    off what hangs together, as far as the steps' own spectrum says (`without_structure`), and
+    with it any true drift as slow. Only a region with a mark is free of this.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bimmjax.fib import register_stack
+    >>> image = np.random.default_rng(0).random((80, 80))
+    >>> stack = np.stack([image[8 - k : 72 - k, 8:72] for k in (0, 1, 3)])
+    >>> np.round(register_stack(stack).shifts, 1) + 0.0
+    array([[ 0.,  0.],
+           [-1.,  0.],
+           [-3.,  0.]])
+
+    Source: FIB thesis, §2.1; Article II, §2.2.2.
+    """
+    whole = opened("volume", volume)
+    seen = cut_region(whole, region)
+    way = reference or ("chain" if region is None else "mean")
+    choice("reference", way, ("chain", "first", "mean"))
+    trend = detrend or ("smooth" if way == "chain" else "none")
+    choice("detrend", trend, ("smooth", "linear", "none"))
+    smooth = real_number("smooth", smooth, 0.0, 100.0)
+    shape = seen.shape[1:]
+    most = search("reach", reach, shape, 16 if way == "chain" else min(shape) // 4)
+    told = progress or (lambda done, total: None)
+    if way == "chain":
+        pairs, likeness = _pairs(seen, _lags(lags, whole.shape[0]), most, smooth, told)
+        shifts, refused = chained(pairs, likeness, _lags(lags, whole.shape[0]))
+        _some(refused)
+        correlation = _with_nearest(likeness)
+        correlation[np.argmin(refused)] = 1.0
+        correlation[refused] = np.nan
+    else:
+        shifts, correlation, refused = onto_one(seen, way == "mean", most, smooth, told)
+        shifts = shifts - shifts[0]
+    if trend == "smooth":
+        shifts = without_structure(shifts)
+    elif trend == "linear" and len(shifts) > 1:
+        line = np.arange(len(shifts), dtype=np.float64)
+        slope = np.polynomial.polynomial.polyfit(line, shifts, 1)[1]
+        shifts = shifts - line[:, None] * slope
+    return Registration(shifts, correlation, refused)
+
+
+def _with_nearest(likeness: np.ndarray) -> np.ndarray:
+    """Correlation of each slice with the nearest one before it that it could be compared with."""
+    found = likeness[0].copy()
+    for further in likeness[1:]:
+        found = np.where(np.isnan(found), further, found)
+    return found
+
+
+def _some(refused: np.ndarray) -> None:
+    if refused.size > 1 and refused.all():
+        raise InputError(
+            f"volume: got {refused.size} slices of which none can be registered (constant, NaN, or "
+            "moved beyond the reach), wants images that resemble each other"
+        )
+
+
+def _lags(lags: Sequence[int], slices: int) -> tuple[int, ...]:
+    try:
+        found = sorted({whole_number("lags", lag, 1, 64) for lag in lags})
+    except TypeError:
+        raise InputError(f"lags: got {lags!r}, wants whole numbers such as (1, 2)") from None
+    if not found or found[0] != 1:
+        raise InputError(f"lags: got {lags!r}, wants 1 among them")
+    return tuple(lag for lag in found if lag < max(slices, 2))
+
+
+def _pairs(
+    volume: Any, lags: tuple[int, ...], reach: tuple[int, int], smooth: float, told: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts (lags, n, 2) of each slice onto those before it, and correlations (lags, n)."""
+    total, rows, columns = volume.shape
+    count, last = together(volume), max(lags)
+    spectra = jnp.zeros((last, rows, columns // 2 + 1), jnp.complex64)
+    energies = jnp.full(last, jnp.nan, jnp.float32)
+    shifts = np.full((len(lags), total, 2), np.nan)
+    likeness = np.full((len(lags), total), np.nan)
+    for start, planes in slices_of(volume, count):
+        spectra, energies, moved, alike = _compared(
+            spectra, energies, planes, jnp.float32(smooth), lags, reach, at_once()
+        )
+        many = min(count, total - start)
+        shifts[:, start : start + many] = np.asarray(moved)[:, :many]
+        likeness[:, start : start + many] = np.asarray(alike)[:, :many]
+        told(start + many, total)
+    return shifts, likeness
+
+
+@functools.partial(jax.jit, static_argnames=("lags", "reach", "batch"))
+def _compared(
+    spectra: jax.Array,
+    energies: jax.Array,
+    planes: jax.Array,
+    smooth: jax.Array,
+    lags: tuple[int, ...],
+    reach: tuple[int, int],
+    batch: int,
+) -> tuple[jax.Array, ...]:
+    """Spectra of the last slices, for the next ones, and what pairs of slices give."""
+    columns, last = planes.shape[2], spectra.shape[0]
+    new, strength = jax.lax.map(lambda p: spectrum(p, smooth), planes, batch_size=batch)
+    known = jnp.concatenate([spectra, new])
+    strengths = jnp.concatenate([energies, strength])
+    count = planes.shape[0]
+
+    def pair(at: jax.Array) -> tuple[jax.Array, jax.Array]:
+        lag, i = at
+        both = jnp.stack([last + i - lag, last + i])
+        return highest(
+            known[both[0]], known[both[1]], strengths[both], columns=columns, reach=reach
+        )
+
+    numbers = jnp.stack(jnp.meshgrid(jnp.asarray(lags), jnp.arange(count), indexing="ij"), -1)
+    shifts, likeness = jax.lax.map(pair, numbers.reshape(-1, 2), batch_size=batch)
+    shape = (len(lags), count)
+    kept = known[count:], strengths[count:]
+    return *kept, shifts.reshape(*shape, 2), likeness.reshape(shape)
