@@ -80,7 +80,7 @@ def reconstruct(
     ] = None,
     reach: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", help="Largest shift between neighbours. Default: 16.",
+        typer.Option(metavar="PIXELS", help="Largest shift of two slices that are compared. Default: 16.",
                      show_default=False),
     ] = None,
     drop: Annotated[

@@ -13,7 +13,8 @@ from bimmjax.fib._clean.curtains import remove_curtains
 from bimmjax.fib._clean.denoise import denoise
 from bimmjax.fib._pipeline.plan import Plan, Region
 from bimmjax.fib._pipeline.step import Done, Work
-from bimmjax.fib._register.move import common_field, drop_slices, move_slices
+from bimmjax.fib._register.field import common_field, drop_slices, move_slices
+from bimmjax.fib._register.registration import cut_region
 from bimmjax.fib._register.stack import register_onto, register_stack
 from bimmjax.fib._register.tilt import untilt
 from bimmjax.volumes import Volume
@@ -22,7 +23,7 @@ from bimmjax.volumes import Volume
 def register(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any]:
     """Move all slices of all stacks to where the first one of the reference lies; cut and write."""
     raw = {name: drop_slices(volume, plan.register.drop) for name, volume in stacks.items()}
-    cut = {name: _cut(volume, specimen(plan, volume)) for name, volume in raw.items()}
+    cut = {name: cut_region(volume, _sides(specimen(plan, volume))) for name, volume in raw.items()}
     told: dict[str, Any] = {"slices": next(iter(raw.values())).shape[0]}
     if plan.register.skip:
         moved = cut
@@ -101,11 +102,18 @@ def like(volume: Volume, dtype: np.dtype[Any]) -> Volume:
     return replace(volume, dtype=dtype, reader=read)
 
 
+def _sides(region: Region) -> tuple[tuple[int, int], tuple[int, int]]:
+    y0, y1, x0, x1 = region
+    return (y0, y1), (x0, x1)
+
+
 def _shifts(
     work: Work, plan: Plan, raw: Mapping[str, Volume], cut: Mapping[str, Volume]
 ) -> dict[str, Any]:
     """Of every slice of every stack, against the first slice of the reference."""
-    region, reach = plan.register.region, plan.register.reach
+    told = plan.register
+    region = None if told.region is None else _sides(told.region)
+    reach = told.reach or None
     seen = cut if region is None else raw
     reference = reference_of(plan)
     base = register_stack(
@@ -122,18 +130,3 @@ def _shifts(
                 shifts=onto.shifts + base.shifts, refused=onto.refused | base.refused
             )
     return {name: found[name] for name in seen}
-
-
-def _cut(volume: Volume, region: Region) -> Volume:
-    y0, y1, x0, x1 = region
-    y1, x1 = min(y1, volume.shape[1]), min(x1, volume.shape[2])
-    if (y0, x0) == (0, 0) and (y1, x1) == volume.shape[1:]:
-        return volume
-
-    def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        return volume.read(
-            z, slice(y.start + y0, y.stop + y0), slice(x.start + x0, x.stop + x0)
-        )
-
-    chunks = (volume.chunks[0], min(volume.chunks[1], y1 - y0), min(volume.chunks[2], x1 - x0))
-    return replace(volume, shape=(volume.shape[0], y1 - y0, x1 - x0), reader=read, chunks=chunks)

@@ -30,7 +30,7 @@ class Register:
     skip : they lie where they should.
     reference : the stack that the others are moved onto; by default the middle one.
     region : (y0, y1, x0, x1), pixels of the raw images: a fiducial mark that drift is told by.
-    reach : by how many pixels neighbouring slices may be apart.
+    reach : by how many pixels slices that are compared may be apart; 0: as `register_stack` has it.
     drop : so many leading slices are left out, those with the curtains.
     tilt : degrees between the electron beam and the milled face: 52 on most instruments, whose
         pixels along y are then foreshortened; 90: they are not, or have been corrected.
@@ -39,7 +39,7 @@ class Register:
     skip: bool = False
     reference: str = ""
     region: Region | None = None
-    reach: int = 16
+    reach: int = 0
     drop: int = 0
     tilt: float = 90.0
 
@@ -253,7 +253,7 @@ def _check(plan: Plan) -> None:
     for name, region in (("crop", plan.crop), ("register.region", plan.register.region)):
         if region is not None:
             check_region(name, region)
-    whole_number("register.reach", plan.register.reach, 1, 2**15)
+    whole_number("register.reach", plan.register.reach, 0, 2**15)
     whole_number("register.drop", plan.register.drop, 0, 2**31 - 1)
     real_number("register.tilt", plan.register.tilt, 1.0, 90.0)
     choice("clean.denoise", plan.clean.denoise, DENOISERS)
