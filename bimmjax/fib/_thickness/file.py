@@ -18,7 +18,7 @@ _UNIT = re.compile(r"[ _]*[\[(]?(nm|um|µm|mm)?[\])]?$")
 
 
 def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
-    """Thicknesses of slices from a file.
+    r"""Thicknesses of slices from a file.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
     >>> import tempfile, pathlib
     >>> from bimmjax.fib import read_thickness
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "slices.csv"
-    >>> _ = path.write_text("slice,position\\n1,0.0\\n2,9.5\\n3,21.0\\n")
+    >>> _ = path.write_text("slice,position\n1,0.0\n2,9.5\n3,21.0\n")
     >>> read_thickness(path, slices=3).thickness
     array([ 9.5, 11.5])
     """

@@ -186,4 +186,5 @@ def finished(
     for i in np.flatnonzero(outliers):
         at = int(np.searchsorted(good, i))
         filled[i] = np.median(measured[good[max(at - 2, 0) : at + 2]])
+    std = np.where(np.isfinite(std), std, np.nan)
     return Thickness(filled, measured, std, outliers, fit_gamma(measured[good]), source)
