@@ -1,0 +1,1 @@
+"""Brightness, curtains and noise of slices, corrected as they are read."""

@@ -1,0 +1,131 @@
+"""Slices that are brighter or darker than those around them, brought to one brightness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import InputError, real_number, whole_number
+from bimmjax.volumes import Volume, open_volume
+
+_PIXELS = 2**20  # of a slice, whose quantiles are found
+
+
+class Equalised(NamedTuple):
+    """A stack of even brightness, and what was taken out of it."""
+
+    volume: Volume
+    """float32, worked out as it is read: (grey values - offset) / gain."""
+    gains: np.ndarray
+    """(n,) float64, by which the contrast of each slice was off."""
+    offsets: np.ndarray
+    """(n,) float64, grey values."""
+
+
+def equalise_brightness(
+    volume: Any,
+    *,
+    quantiles: tuple[float, float] = (0.05, 0.95),
+    window: int = 31,
+    progress: Callable[[int, int], Any] | None = None,
+    **options: Any,
+) -> Equalised:
+    """Take out jumps of brightness and contrast from slice to slice.
+
+    Two quantiles of each slice's grey values are brought to the running median of theirs over
+    slices. What changes slowly, such as the share of the solid, is kept. Quantiles within the tails
+    of the darkest and brightest phase hardly depend on how much there is of each.
+
+    Parameters
+    ----------
+    volume : path, array or Volume
+        (z, y, x), grey values.
+    quantiles : (float, float)
+        Between 0 and 1, of the dark and the bright end.
+    window : int
+        Slices of the running median, odd; at the ends of the stack it is cut off. Longer than
+        twice the stack: one brightness for all of it.
+    progress : callable, optional
+        `progress(slices done, slices in all)`.
+    **options
+        `spacing`, `unit`, `dataset`, `dtype`: as in `open_volume`.
+
+    Returns
+    -------
+    Equalised
+        Slices of one grey value are only moved, not stretched. Values that are not finite stay so.
+
+    Raises
+    ------
+    InputError
+        Quantiles or a window out of range, a slice without a finite value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bimmjax.fib import equalise_brightness
+    >>> ramp = np.linspace(0.0, 1.0, 400).reshape(1, 20, 20)
+    >>> stack = np.concatenate([ramp, 1.1 * ramp + 0.2, ramp])
+    >>> found = equalise_brightness(stack)
+    >>> found.gains.round(2), found.offsets.round(2) + 0.0
+    (array([1. , 1.1, 1. ]), array([0. , 0.2, 0. ]))
+    >>> bool(np.allclose(found.volume, ramp, atol=1e-6))
+    True
+    """
+    low, high = _quantiles(quantiles)
+    window = whole_number("window", window, 1, 2**31 - 1)
+    if window % 2 == 0:
+        raise InputError(f"window: got {window}, wants an odd number")
+    opened = open_volume(volume, **options)
+    slices = opened.shape[0]
+    ends = np.empty((slices, 2))
+    for i in range(slices):
+        ends[i] = _ends(opened, i, low, high)
+        if progress is not None:
+            progress(i + 1, slices)
+    aim = _running_median(ends, window)
+    spans = ends[:, 1] - ends[:, 0]
+    flat = (spans <= 0.0) | (aim[:, 1] <= aim[:, 0])
+    gains = np.where(flat, 1.0, spans / np.where(flat, 1.0, aim[:, 1] - aim[:, 0]))
+    offsets = ends[:, 0] - gains * aim[:, 0]
+    scale, base = (1.0 / gains).astype(np.float32), offsets.astype(np.float32)
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        data = opened.read(z, y, x).astype(np.float32)
+        return (data - base[z, None, None]) * scale[z, None, None]
+
+    even = replace(opened, dtype=np.dtype(np.float32), reader=read, name=f"{opened.name} equalised")
+    return Equalised(even, gains, offsets)
+
+
+def _quantiles(quantiles: tuple[float, float]) -> tuple[float, float]:
+    try:
+        low, high = quantiles
+    except (TypeError, ValueError):
+        raise InputError(f"quantiles: got {quantiles!r}, wants two numbers") from None
+    low, high = (real_number("quantiles", q, 0.0, 1.0) for q in (low, high))
+    if low >= high:
+        raise InputError(f"quantiles: got {low:g} and {high:g}, wants the lower one first")
+    return low, high
+
+
+def _ends(volume: Volume, i: int, low: float, high: float) -> np.ndarray:
+    values = volume.read(slice(i, i + 1), slice(None), slice(None)).ravel()
+    # Every so many pixels: an odd stride meets all columns in turn.
+    stride = -(-values.size // _PIXELS) | 1
+    values = values[:: stride if values.size > _PIXELS else 1].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise InputError(f"volume: got slice {i} without a finite value, wants grey values")
+    return np.quantile(values, (low, high))
+
+
+def _running_median(values: np.ndarray, window: int) -> np.ndarray:
+    half = window // 2
+    slices = len(values)
+    return np.stack(
+        [np.median(values[max(i - half, 0) : i + half + 1], axis=0) for i in range(slices)]
+    )

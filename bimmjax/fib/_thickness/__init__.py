@@ -1,0 +1,1 @@
+"""How thick slices are: from a ruler, from the images, or from a file."""
