@@ -83,13 +83,14 @@ def _reconstructed(made: RawStack, folder: Path, late: Run) -> fib.Reconstructio
 def _plan(made: RawStack, label: Mapping[str, Any]) -> dict[str, Any]:
     assert made.ruler is not None and made.fiducial is not None
     y0, y1, x0, _ = made.fiducial
+    # The ruler's slope is in pixels per nm.
     angle = float(np.degrees(np.arctan(made.ruler.slope * SPACING)))
     return {
         "pixel": SPACING, "unit": "nm",
         "crop": (y0, made.images["2"].shape[1], 0, x0),
         "register": {"region": made.fiducial},
         "label": dict(label),
-        "depth": {"source": "ruler", "rows": (0, made.ruler.rows), "angle": angle},
+        "depth": {"source": "ruler", "ruler": (0, made.ruler.rows - 12, 0, x0), "angle": angle},
     }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ _SEVERAL = {
     "--class-weights": _ANY,
     "--crop": 4,
     "--region": 4,
-    "--ruler-rows": 2,
+    "--ruler": 4,
 }
 # How a material is called: a name, or a formula with a density.
 _MATERIAL = re.compile(r"[A-Za-z]+|[A-Za-z0-9.]+@[0-9.]+")

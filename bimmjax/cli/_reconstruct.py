@@ -148,9 +148,10 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
-    ruler_rows: Annotated[
+    ruler: Annotated[
         str | None,
-        typer.Option(metavar="Y0 Y1", help="Rows that show the ruler's marks.", show_default=False),
+        typer.Option(metavar="Y0 Y1 X0 X1", help="Pixels that show the ruler's four marks.",
+                     show_default=False),
     ] = None,
     ruler_angle: Annotated[
         float | None,

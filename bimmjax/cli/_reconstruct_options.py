@@ -96,8 +96,8 @@ def _networks(words: list[str]) -> dict[str, Any]:
 
 def _depth(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if "ruler_rows" in given:
-        found["rows"] = _whole("ruler-rows", given["ruler_rows"], 2)
+    if "ruler" in given:
+        found["ruler"] = _whole("ruler", given["ruler"], 4)
     if "ruler_angle" in given:
         found["angle"] = given["ruler_angle"]
     told = given.get("thickness")

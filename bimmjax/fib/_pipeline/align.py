@@ -63,8 +63,8 @@ def specimen(plan: Plan, volume: Volume) -> Region:
         return plan.crop
     first = 0
     # A ruler lies on top of the specimen.
-    if plan.depth.source == "ruler" and plan.depth.rows is not None:
-        first = plan.depth.rows[1]
+    if plan.depth.source == "ruler" and plan.depth.ruler is not None:
+        first = plan.depth.ruler[1]
     return first, volume.shape[1], 0, volume.shape[2]
 
 
@@ -74,8 +74,9 @@ def clean(work: Work, plan: Plan, registered: Done) -> dict[str, Any]:
     for name in plan.stacks:
         volume = before = registered.volume(name)
         if plan.clean.brightness and volume.shape[0] > 1:
-            volume, gains, offsets = equalise_brightness(volume)
-            told["brightness"][name] = {"gain": gains, "offset": offsets}
+            found = equalise_brightness(volume, progress=work.tell(f"brightness of {name}"))
+            volume = found.volume
+            told["brightness"][name] = {"gain": found.gains, "offset": found.offsets}
         if plan.clean.curtains:
             volume = remove_curtains(volume)
         if plan.clean.denoise != "none":

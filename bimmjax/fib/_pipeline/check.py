@@ -13,7 +13,7 @@ from bimmjax.fib._pipeline.label import check_label
 from bimmjax.fib._pipeline.place import grid_spacing, thickness_from_file
 from bimmjax.fib._pipeline.plan import Plan, Region
 from bimmjax.fib._reposition import check_grid_spacing
-from bimmjax.fib._thickness.thickness import even_thickness
+from bimmjax.fib._thickness.result import even_thickness
 from bimmjax.volumes import Volume, open_volume
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -43,7 +43,12 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
     if count < 2:
         dropped = f" ({plan.register.drop} dropped)" if plan.register.drop else ""
         raise InputError(f"stacks: got {first.shape[0]} slices{dropped}, wants at least two")
-    for name, region in (("crop", specimen(plan, first)), ("register.region", plan.register.region)):
+    regions = {
+        "register.region": plan.register.region,
+        "depth.ruler": plan.depth.ruler,
+        "crop": specimen(plan, first),
+    }
+    for name, region in regions.items():
         if region is not None:
             _check_within(name, region, first)
     check_label(plan)

@@ -9,13 +9,16 @@ import numpy as np
 
 from bimmjax._core.checks import InputError
 from bimmjax.fib._fill.fill import fill
+from bimmjax.fib._pipeline.align import like
 from bimmjax.fib._pipeline.plan import Plan
 from bimmjax.fib._pipeline.step import Work
+from bimmjax.fib._register.field import drop_slices
+from bimmjax.fib._register.registration import cut_region
 from bimmjax.fib._reposition import check_grid_spacing, reposition
-from bimmjax.fib._thickness.files import read_thickness
+from bimmjax.fib._thickness.file import read_thickness
 from bimmjax.fib._thickness.images import thickness_from_images
+from bimmjax.fib._thickness.result import Thickness, even_thickness, fit_gamma
 from bimmjax.fib._thickness.ruler import thickness_from_ruler
-from bimmjax.fib._thickness.thickness import Thickness, even_thickness, thickness_of
 from bimmjax.volumes import Volume
 
 NO_LABEL = 255
@@ -51,8 +54,15 @@ def _measured(
     if told.source == "file":
         return thickness_from_file(plan, raw.shape[0], slices)
     if told.source == "ruler":
-        return thickness_from_ruler(raw)
-    return thickness_from_images(images)
+        assert told.ruler is not None
+        y0, y1, x0, x1 = told.ruler
+        strip = cut_region(drop_slices(raw, slices[0]), ((y0, y1), (x0, x1)))
+        return thickness_from_ruler(
+            strip, angle=told.angle, outlier_rule=told.outliers, progress=work.tell("ruler")
+        )
+    return thickness_from_images(
+        images, outlier_rule=told.outliers, progress=work.tell("images")
+    )
 
 
 def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thickness:
@@ -60,16 +70,28 @@ def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thic
 
     It has a thickness between each two of all slices of the raw stack, or of those that are used.
     """
-    values = read_thickness(plan.depth.file)
-    used = slices[1] - slices[0]
-    if values.size == count - 1:
-        values = values[slices[0] : slices[1] - 1]
-    elif values.size != used - 1:
+    found = read_thickness(plan.depth.file)
+    told, used = found.thickness.size, slices[1] - slices[0]
+    if told == used - 1:
+        return found
+    if told != count - 1:
         raise InputError(
-            f"depth.file: got {values.size} thicknesses, wants {count - 1} for {count} slices: "
-            "one between each two"
+            f"depth.file: got {told} thicknesses, wants {count - 1} for {count} slices: one "
+            "between each two"
         )
-    return thickness_of(values, source="file")
+    return _of(found, slices)
+
+
+def _of(found: Thickness, slices: tuple[int, int]) -> Thickness:
+    """Thicknesses of some of the slices."""
+    part = slice(slices[0], slices[1] - 1)
+    return found._replace(
+        thickness=found.thickness[part],
+        measured=found.measured[part],
+        std=found.std[part],
+        outliers=found.outliers[part],
+        gamma=fit_gamma(found.thickness[part][~found.outliers[part]]),
+    )
 
 
 def grid_spacing(plan: Plan, pixel: float) -> float:
@@ -98,22 +120,20 @@ def places(work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volum
     }
 
 
-def filled(work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volume]) -> dict[str, Any]:
-    """Fill the gaps between slices at their places."""
-    method = plan.fill.method
+def filled(
+    work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volume], phases: int
+) -> dict[str, Any]:
+    """Fill the gaps between slices at their places; labels of two `phases` by the network."""
+    labels = plan.order == "labels"
+    method = plan.fill.method or ("learned" if labels and phases == 2 else "spline")
     for name, volume in slices.items():
-        method = plan.fill.method or _suited(plan, volume)
-        network = plan.fill.network or None
         made = fill(
-            volume, np.asarray(told["places"]), method=method, network=network,
-            labels=plan.order == "labels",
+            volume, np.asarray(told["places"]), method=method,
+            kind="labels" if labels else "grey", spacing=told["spacing"],
+            network=plan.fill.network or None,
         )  # fmt: skip
-        work.write(name, replace(made, spacing=(told["spacing"], *volume.spacing[1:])))
+        work.write(name, like(made, volume.dtype))
     return {"method": method}
-
-
-def _suited(plan: Plan, volume: Volume) -> str:
-    return "learned" if plan.order == "labels" else "spline"
 
 
 def _with_gaps(volume: Volume, at: np.ndarray, spacing: float, empty: int) -> Volume:

@@ -92,17 +92,17 @@ class Depth:
         how much neighbours differ).
     mean : thickness that is aimed at, in the unit of the pixel size. Needed for `even`.
     file : CSV, text or JSON.
-    rows : (first, last) rows of the raw images that show the ruler's marks.
+    ruler : (y0, y1, x0, x1), pixels of the raw images that show the ruler's four marks.
     angle : degrees between an inclined mark and the milling direction.
-    outlier : z-score from which a thickness is an outlier.
+    outliers : the rule for them, "robust" or "article" (see `thickness_from_ruler`).
     """
 
     source: str = "even"
     mean: float = 0.0
     file: str = ""
-    rows: tuple[int, int] | None = None
+    ruler: Region | None = None
     angle: float = 0.0
-    outlier: float = 0.0
+    outliers: str = "robust"
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,12 @@ def _check(plan: Plan) -> None:
     """Values that can be judged without the stacks."""
     choice("order", plan.order, ORDERS)
     real_number("pixel", plan.pixel, 0.0, 1e12)
-    for name, region in (("crop", plan.crop), ("register.region", plan.register.region)):
+    regions = (
+        ("crop", plan.crop),
+        ("register.region", plan.register.region),
+        ("depth.ruler", plan.depth.ruler),
+    )
+    for name, region in regions:
         if region is not None:
             check_region(name, region)
     whole_number("register.reach", plan.register.reach, 0, 2**15)
@@ -284,6 +289,7 @@ def _check_label(label: Label) -> None:
 
 def _check_depth(depth: Depth) -> None:
     choice("depth.source", depth.source, SOURCES)
+    choice("depth.outliers", depth.outliers, ("robust", "article"))
     if depth.mean < 0 or not math.isfinite(depth.mean):
         raise InputError(f"depth.mean: got {depth.mean:g}, wants a thickness above 0")
     if depth.source == "even" and depth.mean == 0:
@@ -291,8 +297,8 @@ def _check_depth(depth: Depth) -> None:
     if depth.source == "file" and not depth.file:
         raise InputError("depth.file: got none, wants a file of thicknesses")
     if depth.source == "ruler":
-        if depth.rows is None:
-            raise InputError("depth.rows: got none, wants the rows that show the ruler's marks")
+        if depth.ruler is None:
+            raise InputError("depth.ruler: got none, wants the box that shows the ruler's marks")
         if not 0 < depth.angle < 90:
             raise InputError(
                 f"depth.angle: got {depth.angle:g}, wants the degrees between an inclined mark "

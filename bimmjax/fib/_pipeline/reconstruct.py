@@ -164,8 +164,8 @@ def _steps(
     yield (registered := step(
         "register", lambda work: align.register(work, plan, opened),
         sources=sources, grid=grid, register=told["register"],
-        # Of these the ruler's rows are cut off.
-        rows=plan.depth.rows if plan.depth.source == "ruler" else None,
+        # Which is cut off.
+        ruler=plan.depth.ruler if plan.depth.source == "ruler" else None,
     ))  # fmt: skip
     yield (cleaned := step(
         "clean", lambda work: align.clean(work, plan, registered),
@@ -196,7 +196,9 @@ def _steps(
         before=[before.digest, thick.digest], spacing=plan.fill.spacing,
     ))  # fmt: skip
     yield (filled := step(
-        "fill", lambda work: place.filled(work, plan, placed.told, images),
+        "fill", lambda work: place.filled(
+            work, plan, placed.told, images, before.told.get("phases", 0)
+        ),
         before=placed.digest, fill=told["fill"],
         network=fingerprint(plan.fill.network) if plan.fill.network else None,
     ))  # fmt: skip
