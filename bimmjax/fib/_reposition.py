@@ -43,7 +43,7 @@ def reposition(positions: Any, spacing: float) -> np.ndarray:
     --------
     >>> from bimmjax.fib import reposition
     >>> reposition([0.0, 10.0, 11.0, 22.6], 2.5)
-    array([0, 4, 5, 9])
+    array([0, 3, 4, 9])
 
     Source: FIB thesis, Article II, §2.2.2.
     """

@@ -70,8 +70,11 @@ def test_long_stacks_are_as_good_as_short_ones():
     positions = np.cumsum(steps)
     places = reposition(positions, 1.0)
     assert (np.diff(places) > 0).all()
-    # Half a place to each slice is what only the last few places can lack.
-    assert places[-1] >= np.floor(positions[-1] - positions[0] + 0.5)
+    # Each to the first free place, from either end, is a good answer, but not the best.
+    own = np.floor(positions - positions[0] + 0.5).astype(int)
+    number = np.arange(own.size)
+    forwards = np.maximum.accumulate(own - number) + number
+    assert _moved(places, positions, 1.0) < np.abs(forwards - own).sum()
 
 
 def test_a_single_slice_is_at_the_first_place():
