@@ -7,6 +7,7 @@ from bimmjax.fib._clean.brightness import Equalised as Equalised
 from bimmjax.fib._clean.brightness import equalise_brightness as equalise_brightness
 from bimmjax.fib._clean.curtains import remove_curtains as remove_curtains
 from bimmjax.fib._clean.denoise import denoise as denoise
+from bimmjax.fib._fill.fill import fill as fill
 from bimmjax.fib._pipeline.plan import Plan as Plan
 from bimmjax.fib._pipeline.plan import plan_of as plan_of
 from bimmjax.fib._pipeline.reconstruct import Reconstruction as Reconstruction
@@ -20,6 +21,8 @@ from bimmjax.fib._register.registration import Registration as Registration
 from bimmjax.fib._register.stack import register_stack as register_stack
 from bimmjax.fib._register.tilt import untilt as untilt
 from bimmjax.fib._register.translation import translation as translation
+from bimmjax.fib._reposition import check_grid_spacing as check_grid_spacing
+from bimmjax.fib._reposition import reposition as reposition
 from bimmjax.fib._thickness.file import read_thickness as read_thickness
 from bimmjax.fib._thickness.images import thickness_from_images as thickness_from_images
 from bimmjax.fib._thickness.result import Thickness as Thickness

@@ -1,0 +1,294 @@
+"""Training of the networks that fill gaps, on simulated structures."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+from bimmjax._core.checks import InputError, choice, real_number, whole_number
+from bimmjax.fib._fill import examples, weights
+from bimmjax.fib._fill.examples import Batch
+from bimmjax.nets._train import checkpoint
+from bimmjax.nets._train.recipe import Recipe
+from bimmjax.nets._train.schedule import Course, rate
+
+Progress = Callable[[dict[str, Any]], Any]
+
+_SLICE_PATCH, _PLANE_PATCH = 48, 64
+# Batches drawn from one structure, and those that validate.
+_FROM_EACH = 100
+_CHECKED = 16
+_KINDS = 3
+_VALIDATION = 2**20
+"""Numbers of the structures that validate begin here."""
+
+
+class Settings(NamedTuple):
+    """How a network is trained: all that tells its result."""
+
+    network: str
+    epochs: int
+    steps: int
+    batch: int
+    learning_rate: float
+    schedule: str
+    stop: int
+    seed: int
+
+
+_DEFAULTS = {
+    "slices": Settings("slices", 60, 100, 8, 2e-3, "linear", 0, 2026),
+    "article": Settings("article", 500, 100, 64, 1e-3, "plateau", 25, 2026),
+}
+
+
+def train_inpainting(
+    out: str | os.PathLike[str],
+    *,
+    network: str = "slices",
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    minutes: float = 0.0,
+    seed: int = 2026,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a network that fills gaps between slices; a run that was ended goes on.
+
+    Structures are made as they are learned from (see Notes), none of them twice. After each epoch
+    all is kept in `out`: calling this again with the same settings continues as if nothing had
+    happened, to the same result on the same machine.
+
+    Parameters
+    ----------
+    out : path
+        A folder; `inpainting-NETWORK.safetensors` is written there at the end.
+    network : str
+        "slices": `SliceNetwork`, which ships as the default of `fill`; learned by cross-entropy
+        with a learning rate that falls to a hundredth. "article": `InpaintNetwork`, as in Article
+        II: mean squared error, patches of 64 pixels, Adam with 1e-3, divided by ten where ten
+        epochs have brought nothing, ended after 25 that have brought nothing.
+    epochs, steps, batch : int, optional
+        Epochs at most, batches in each, and examples in each of those.
+    minutes : float
+        Ends after the epoch that passes so many; 0: no limit. The learning rate falls in time
+        for it.
+    seed : int
+    progress : callable, optional
+        Called after each epoch with what has been reached.
+
+    Returns
+    -------
+    Path
+        The file of the weights that validated best, for `load_inpainting`.
+
+    Raises
+    ------
+    InputError
+        Settings that are impossible, or other ones than those a run in `out` has begun with.
+
+    Notes
+    -----
+    Two in three structures are those of Article II (levelled waves, ligaments of 110 and 15 nm,
+    solid fractions of 0.10 to 0.14, voxels of 2.5 nm, slices of 10.16 ± 3.12 nm); the others have
+    one or two levels, fractions from 0.1 to 0.9, voxels up to 5 nm, slices of 1.5 to 6 voxels.
+
+    Examples
+    --------
+    >>> from bimmjax.fib import train_inpainting
+    >>> train_inpainting("inpainting", minutes=25.0)  # doctest: +SKIP
+    PosixPath('inpainting/inpainting-slices.safetensors')
+
+    Source: FIB thesis, Article II, supplement §§1-3.
+    """
+    usual = _DEFAULTS[choice("network", network, tuple(_DEFAULTS))]
+    told = usual._replace(
+        epochs=usual.epochs if epochs is None else whole_number("epochs", epochs, 1, 10**6),
+        steps=usual.steps if steps is None else whole_number("steps", steps, 1, 10**6),
+        batch=usual.batch if batch is None else whole_number("batch", batch, 1, 4096),
+        seed=whole_number("seed", seed, 0, 2**31 - 1),
+    )
+    real_number("minutes", minutes, 0.0, 1e6)
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _Run(folder, told, minutes).finish(progress)
+    except OSError as error:
+        raise checkpoint.unwritable(out, error) from error
+
+
+class _Run:
+    """A run in a folder: begun, or found there."""
+
+    def __init__(self, folder: Path, told: Settings, minutes: float) -> None:
+        self.folder, self.told = folder, told
+        self.recipe = Recipe(
+            told.network, 2, schedule=told.schedule, stop=told.stop, epochs=told.epochs,
+            steps=told.steps, learning_rate=told.learning_rate, minutes=minutes, hold=0.0,
+            final_rate=0.01,
+        )  # fmt: skip
+        self.net = weights.build(told.network, seed=told.seed)
+        graph, params, rest = nnx.split(self.net, nnx.Param, ...)
+        rule = optax.scale_by_adam()
+        self.state = (params, rule.init(params))
+        self.best = checkpoint.named_arrays(params)
+        self.course = Course()
+        self.history: list[dict[str, float]] = []
+        self._sources: dict[int, Any] = {}
+        loss = _LOSSES[told.network]
+        self._learn = jax.jit(partial(_learn, graph, rest, rule, loss), donate_argnums=0)
+        self._look = jax.jit(partial(_look, graph, rest, loss))
+        self._resume()
+
+    def finish(self, progress: Progress | None) -> Path:
+        shown = self._validation()
+        while not self.course.over(self.recipe):
+            self._epoch(shown)
+            if progress is not None:
+                progress(self.history[-1])
+        target = self.folder / f"inpainting-{self.told.network}.safetensors"
+        best = min(self.history, key=lambda told: told["loss"])
+        weights.save(target, self.best, {**self.told._asdict(), **best, "history": None})
+        return target
+
+    def _epoch(self, shown: list[Batch]) -> None:
+        before = time.perf_counter()
+        seen = []
+        for step in range(self.told.steps):
+            speed = rate(self.recipe, self.course, step)
+            batch = self._batch(self.course.epoch * self.told.steps + step)
+            self.state, loss = self._learn(self.state, batch, jnp.float32(speed))
+            seen.append(float(loss))
+        found = np.mean([self._look(self.state[0], batch) for batch in shown], 0)
+        if not np.isfinite(found[0]):
+            raise InputError("network: got values that are not finite; wants another seed")
+        self.course = self.course.after(
+            float(found[0]), self.recipe, time.perf_counter() - before
+        )
+        now = {
+            "epoch": self.course.epoch,
+            "learned": float(np.mean(seen)),
+            "loss": float(found[0]),
+            "wrong": float(found[1]),
+            "spline_wrong": float(found[2]),
+            "seconds": self.course.seconds,
+        }
+        self.history.append(now)
+        if self.course.best_epoch == self.course.epoch:
+            self.best = checkpoint.named_arrays(self.state[0])
+        self._keep()
+
+    def _keep(self) -> None:
+        arrays = {
+            **{f"best/{name}": value for name, value in self.best.items()},
+            **{f"last/{name}": v for name, v in checkpoint.named_arrays(self.state).items()},
+        }
+        told = {
+            "settings": self.told._asdict(),
+            "course": self.course._asdict(),
+            "history": self.history,
+        }
+        checkpoint.save(self.folder, self.course.epoch, arrays, told)
+        checkpoint.tidy(self.folder, {self.course.epoch})
+
+    def _resume(self) -> None:
+        checkpoint.tidy(self.folder)
+        kept = checkpoint.checkpoints(self.folder)
+        if not kept:
+            return
+        arrays, told = checkpoint.read(self.folder, kept[-1])
+        if told["settings"] != self.told._asdict():
+            raise InputError(
+                f"out: got {self.folder} with a run of {json.dumps(told['settings'])}, wants the "
+                "same settings, or another folder"
+            )
+        last = {n.removeprefix("last/"): v for n, v in arrays.items() if n.startswith("last/")}
+        self.state = checkpoint.restored(self.state, last, self.folder)
+        self.best = {
+            n.removeprefix("best/"): v for n, v in arrays.items() if n.startswith("best/")
+        }
+        self.course = Course(**told["course"])
+        self.history = told["history"]
+
+    def _batch(self, number: int) -> Batch:
+        """The same batch for the same number, whatever was drawn before."""
+        # By turns from structures of each kind, so that none is forgotten.
+        turn, kind = divmod(number, _KINDS)
+        source = self._source(turn // _FROM_EACH * _KINDS + kind)
+        return source.draw(np.random.default_rng((self.told.seed, 3, number)), self.told.batch)
+
+    def _validation(self) -> list[Batch]:
+        found = []
+        for number in range(4):
+            source = self._source(_VALIDATION + number)
+            rng = np.random.default_rng((self.told.seed, 4, number))
+            found += [source.draw(rng, self.told.batch) for _ in range(_CHECKED // 4)]
+        return found
+
+    def _source(self, number: int) -> Any:
+        if number not in self._sources:
+            while len(self._sources) >= _KINDS:
+                self._sources.pop(next(iter(self._sources)))
+            # Two in three are those of Article II, and all that validate.
+            article = number >= _VALIDATION or number % _KINDS < _KINDS - 1
+            of = examples.body(self.told.seed, number, article)
+            if self.told.network == "slices":
+                source: Any = examples.SliceExamples(of, self.net.reach, _SLICE_PATCH)
+            else:
+                rng = np.random.default_rng((self.told.seed, 5, number))
+                source = examples.PlaneExamples(of, rng, _PLANE_PATCH)
+            self._sources[number] = source
+        return self._sources[number]
+
+
+def _slice_loss(net: Any, batch: Any) -> tuple[Array, Array, Array]:
+    far, offsets, shares, truth = batch
+    logits = net(far, offsets, shares)
+    kept = slice(net.reach, -net.reach)
+    spline = jnp.einsum("byxk,bk->byx", far[:, kept, kept], shares)
+    inside = truth > 0.5
+    loss = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
+    return loss, jnp.mean((logits > 0) != inside), jnp.mean((spline > 0) != inside)
+
+
+def _plane_loss(net: Any, batch: Any) -> tuple[Array, Array, Array]:
+    planes, known, cubic, truth = batch
+    made = net(planes, known, cubic)
+    inside, missing = truth > 0.5, known < 0.5
+
+    def wrong(found: Array) -> Array:
+        return jnp.sum(missing & ((found > 0.5) != inside)) / jnp.sum(missing)
+
+    return jnp.mean((made - truth) ** 2), wrong(made), wrong(cubic)
+
+
+_LOSSES = {"slices": _slice_loss, "article": _plane_loss}
+
+
+def _learn(
+    graph: Any, rest: Any, rule: Any, loss: Any, state: Any, batch: Any, speed: Array
+) -> tuple[Any, Array]:
+    params, kept = state
+
+    def objective(params: Any) -> Array:
+        return loss(nnx.merge(graph, params, rest), batch)[0]
+
+    found, slope = jax.value_and_grad(objective)(params)
+    change, kept = rule.update(slope, kept, params)
+    return (jax.tree.map(lambda p, c: p - speed * c, params, change), kept), found
+
+
+def _look(graph: Any, rest: Any, loss: Any, params: Any, batch: Any) -> tuple[Array, ...]:
+    return loss(nnx.merge(graph, params, rest), batch)
