@@ -67,7 +67,7 @@ def stacks(volumes: Mapping[str, Volume], *, phases: int = 0) -> Figure:
             marks.append(Patch(facecolor="white", edgecolor=QUIET, label="no label"))
         left, bottom, wide, tall = boxes[2]
         made.legend(handles=marks, loc="upper left", frameon=False, fontsize=8, handlelength=1.0,
-                    bbox_to_anchor=(left + wide + 0.025, bottom + tall), borderpad=0.0)  # fmt: skip
+                    bbox_to_anchor=(left + wide + 0.004, bottom + tall), borderpad=0.0)  # fmt: skip
     return made
 
 

@@ -11,7 +11,7 @@ from bimmjax._core.checks import InputError
 from bimmjax.fib._pipeline.align import specimen
 from bimmjax.fib._pipeline.label import check_label
 from bimmjax.fib._pipeline.place import grid_spacing, thickness_from_file
-from bimmjax.fib._pipeline.plan import Plan, Region
+from bimmjax.fib._pipeline.plan import Depth, Plan, Region
 from bimmjax.fib._reposition import check_grid_spacing
 from bimmjax.fib._thickness.result import even_thickness
 from bimmjax.volumes import Volume, open_volume
@@ -52,6 +52,7 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
         if region is not None:
             _check_within(name, region, first)
     check_label(plan)
+    _check_complete(plan.depth)
     _check_thickness(plan, first)
     if plan.fill.network and not Path(plan.fill.network).exists():
         raise InputError(f"fill.network: got {plan.fill.network}, which does not exist")
@@ -77,3 +78,19 @@ def _check_thickness(plan: Plan, first: Volume) -> None:
     else:
         return
     check_grid_spacing(found.thickness, grid_spacing(plan, first.spacing[2]))
+
+
+def _check_complete(depth: Depth) -> None:
+    """Refuse a source of thicknesses that lacks what it is told by."""
+    if depth.source == "even" and depth.mean == 0:
+        raise InputError("depth.mean: got none, wants the thickness of slices (or another source)")
+    if depth.source == "file" and not depth.file:
+        raise InputError("depth.file: got none, wants a file of thicknesses")
+    if depth.source == "ruler":
+        if depth.ruler is None:
+            raise InputError("depth.ruler: got none, wants the box that shows the ruler's marks")
+        if not 0 < depth.angle < 90:
+            raise InputError(
+                f"depth.angle: got {depth.angle:g}, wants the degrees between an inclined mark "
+                "and the milling direction"
+            )

@@ -130,7 +130,7 @@ def filled(
         made = fill(
             volume, np.asarray(told["places"]), method=method,
             kind="labels" if labels else "grey", spacing=told["spacing"],
-            network=plan.fill.network or None,
+            **({"network": plan.fill.network or None} if method == "learned" else {}),
         )  # fmt: skip
         work.write(name, like(made, volume.dtype))
     return {"method": method}

@@ -292,18 +292,6 @@ def _check_depth(depth: Depth) -> None:
     choice("depth.outliers", depth.outliers, ("robust", "article"))
     if depth.mean < 0 or not math.isfinite(depth.mean):
         raise InputError(f"depth.mean: got {depth.mean:g}, wants a thickness above 0")
-    if depth.source == "even" and depth.mean == 0:
-        raise InputError("depth.mean: got none, wants the thickness of slices (or another source)")
-    if depth.source == "file" and not depth.file:
-        raise InputError("depth.file: got none, wants a file of thicknesses")
-    if depth.source == "ruler":
-        if depth.ruler is None:
-            raise InputError("depth.ruler: got none, wants the box that shows the ruler's marks")
-        if not 0 < depth.angle < 90:
-            raise InputError(
-                f"depth.angle: got {depth.angle:g}, wants the degrees between an inclined mark "
-                "and the milling direction"
-            )
 
 
 def check_region(name: str, region: Region) -> None:

@@ -110,10 +110,11 @@ def reconstruct(
     >>> import jax, numpy as np, tempfile
     >>> from bimmjax import sim
     >>> from bimmjax.fib import reconstruct
-    >>> body = sim.levelled_wave(jax.random.key(0), (40, 64, 64), 0.5, 16.0).labels
+    >>> wave = sim.levelled_wave(jax.random.key(0), (40, 64, 64), 0.5, 16.0)
+    >>> body = np.asarray(sim.structure_labels(wave))
     >>> folder = tempfile.TemporaryDirectory()
     >>> made = reconstruct(
-    ...     {"2": np.asarray(body[::2], np.float32)},
+    ...     {"2": body[::2].astype(np.float32)},
     ...     folder.name + "/made",
     ...     {"pixel": 5, "unit": "nm", "depth": {"source": "even", "mean": 10.0},
     ...      "register": {"skip": True}, "label": {"method": "otsu"}, "fill": {"method": "spline"}},
