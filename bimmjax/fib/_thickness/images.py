@@ -17,12 +17,14 @@ from bimmjax.fib._thickness.variogram import (
     differences,
     in_plane_lags,
     nugget,
+    sharp_semivariogram,
     tile_means,
 )
 from bimmjax.volumes import Volume, open_volume
 
 _LARGEST = 16.0  # pixels
 _STEP = 0.02  # pixels
+_LARGEST_BLUR = 4.0  # pixels
 _TILES = 4
 _LOCAL_LAGS = (1, 2, 4)
 # Pixels of slices whose in-plane semivariogram is measured: as many as are worth their time.
@@ -47,6 +49,7 @@ def thickness_from_images(
     largest: float | None = None,
     neighbours: int = 2,
     noise_std: float | None = None,
+    blur_std: float = 0.0,
     outlier_rule: str = "robust",
     outlier_score: float | None = None,
     progress: Callable[[int, int], Any] | None = None,
@@ -73,6 +76,10 @@ def thickness_from_images(
     noise_std : float, optional
         Of white noise, in grey values. It matters to thicknesses below a pixel alone. None: from
         what the semivariogram tends to at short distances; 0 for labels.
+    blur_std : float
+        Of the blur of the images along y and x, in the unit of the spacing. Slices are not blurred
+        along z, so thicknesses come out too large by about blur_std² over the thickness if it is
+        not told.
     outlier_rule, outlier_score : see `thickness_from_ruler`.
     progress : callable, optional
         `progress(slices done, slices in all)`.
@@ -130,6 +137,9 @@ def thickness_from_images(
                 f"{min(shape) / 2.0 * pixel:g}"
             )
     noise = None if noise_std is None else real_number("noise_std", noise_std, 0.0, 1e30) ** 2
+    blur = real_number("blur_std", blur_std, 0.0, 1e30) / pixel
+    if blur > _LARGEST_BLUR:
+        raise InputError(f"blur_std: got {blur_std:g}, wants at most {_LARGEST_BLUR:g} pixels")
     sizes = box_sizes(shape)
     reach = min(np.hypot(1.5 * sizes[-1] * max(1.0, down / pixel), most * neighbours),
                 min(shape[0] * down / pixel, shape[1]) * 0.75)  # fmt: skip
@@ -140,10 +150,11 @@ def thickness_from_images(
     if noise is None:
         labels = opened.dtype.kind in "iu" and _few_values(opened)
         noise = 0.0 if labels else nugget(seen.distances, seen.semivariogram)
+    known = sharp_semivariogram(seen.distances, seen.semivariogram, noise, blur)
     found = []
     for k in range(neighbours):
         apart = np.arange(_STEP, most * (k + 1), _STEP)
-        model = differences(seen.distances, seen.semivariogram, noise, sizes, down / pixel, apart)
+        model = differences(known, noise, sizes, down / pixel, blur, apart)
         found.append(_matched(seen, k, model, apart))
     measured, std = _together(found)
     # At the end of the search nothing was found.

@@ -21,6 +21,8 @@ from scipy.interpolate import PchipInterpolator
 # Distances up to this are kept apart, further ones are averaged over a pixel.
 _FINE = 5.0
 _NUGGET_LAGS = 3.1
+_SMOOTHNESS = 0.05
+_BIN = 0.05
 
 
 class Lags(NamedTuple):
@@ -103,25 +105,83 @@ def tile_means(values: np.ndarray, tiles: int) -> np.ndarray:
     return (sums / np.outer(*sizes)).ravel()
 
 
+def sharp_semivariogram(
+    distances: np.ndarray, semivariogram: np.ndarray, noise: float, blur: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """γ of the structure itself, for any distance: less the noise, and not blurred within slices.
+
+    A blur along y and x alone, of std `blur`, leaves (γ ∗ g)(ρ) - (γ ∗ g)(0) within slices, g a
+    Gaussian of std √2 `blur`. γ is piecewise linear here, and as smooth as what is seen allows.
+    """
+    last = distances[-1]
+    seen = np.maximum(semivariogram - np.where(distances > 0, noise, 0.0), 0.0)
+    if blur == 0.0:
+        known = PchipInterpolator(distances, seen)
+        return lambda r: known(np.minimum(r, last))
+    knots = np.concatenate([np.arange(0.0, 10.0, 0.5), np.arange(10.0, last + 1.0)])
+    offsets, share = _gaussian_nodes(blur)
+    places = np.hypot(distances[:, None] + offsets[:, 0], offsets[:, 1])
+    mixed = _hats(knots, places, share)
+    mixed = mixed - mixed[0]
+    # At lag 0 γ is 0, and so it has no knot to fit there.
+    mixed = mixed[1:, 1:]
+    curl = np.diff(np.eye(knots.size), 2, axis=0)[:, 1:]
+    full = np.concatenate([mixed, _SMOOTHNESS * curl])
+    values = np.linalg.lstsq(full, np.concatenate([seen[1:], np.zeros(len(curl))]), rcond=None)[0]
+    values = np.concatenate([[0.0], np.maximum(values, 0.0)])
+    return lambda r: np.interp(r, knots, values)
+
+
+def _gaussian_nodes(blur: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (k, 2) and weights of a Gaussian of std √2 `blur` in the plane."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(15)
+    weights = weights / weights.sum()
+    both = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 2)
+    return np.sqrt(2.0) * blur * both, np.outer(weights, weights).ravel()
+
+
+def _hats(knots: np.ndarray, places: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(n, knots): weights of the knots in the mean of a piecewise linear function over places."""
+    places = np.minimum(places, knots[-1])
+    below = np.clip(np.searchsorted(knots, places, side="right") - 1, 0, knots.size - 2)
+    part = (places - knots[below]) / (knots[below + 1] - knots[below])
+    found = np.zeros((len(places), knots.size))
+    for i in range(len(places)):
+        np.add.at(found[i], below[i], share * (1.0 - part[i]))
+        np.add.at(found[i], below[i] + 1, share * part[i])
+    return found
+
+
 def differences(
-    distances: np.ndarray,
-    semivariogram: np.ndarray,
+    known: Callable[[np.ndarray], np.ndarray],
     noise: float,
     sizes: list[int],
     aspect: float,
+    blur: float,
     apart: np.ndarray,
 ) -> np.ndarray:
     """D_b(t) for each t of `apart` and each b of `sizes`: (t, b)."""
-    # At lag 0 the noise of a pixel cancels against itself; between slices it never does.
-    known = PchipInterpolator(distances, np.concatenate([[noise], semivariogram[1:]]))
     found = np.empty((apart.size, len(sizes)))
     for k, size in enumerate(sizes):
-        steps = np.arange(1 - size, size)
-        weights = (1.0 - np.abs(steps) / size) / size
-        lags = np.sqrt((steps[:, None] * aspect) ** 2 + steps**2)
-        lags, index = np.unique(lags.round(6), return_inverse=True)
-        share = np.bincount(index.ravel(), np.outer(weights, weights).ravel())
-        far = np.minimum(np.sqrt(lags**2 + apart[:, None] ** 2), distances[-1])
-        own = np.where(lags > 0, known(lags), 0.0)
-        found[:, k] = (known(far) - own) @ share
+        lags, share = _box_lags(size, aspect, blur)
+        far = np.sqrt(lags**2 + apart[:, None] ** 2)
+        # What is white within slices is so between them: two pixels have twice the noise of one.
+        found[:, k] = (known(far) - known(lags)) @ share + noise / size**2
     return found
+
+
+def _box_lags(size: int, aspect: float, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of two pixels of a box, after a blur, and how often they are met."""
+    steps = np.arange(1 - size, size)
+    weights = (1.0 - np.abs(steps) / size) / size
+    down, right = np.meshgrid(steps * aspect, steps, indexing="ij")
+    share = np.outer(weights, weights).ravel()
+    if blur == 0.0:
+        lags = np.hypot(down, right).ravel().round(6)
+    else:
+        nodes, parts = _gaussian_nodes(blur)
+        moved = [np.add.outer(v.ravel(), n) for v, n in zip((down, right), nodes.T, strict=True)]
+        lags = (np.hypot(*moved) / _BIN).round().ravel() * _BIN
+        share = np.outer(share, parts).ravel()
+    lags, index = np.unique(lags, return_inverse=True)
+    return lags, np.bincount(index.ravel(), share)
