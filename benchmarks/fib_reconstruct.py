@@ -24,7 +24,7 @@ _EVERYTHING = (slice(None),) * 3
 _CONTEXT = 3
 _HOW: dict[str, Any] = {
     "classes": 2, "patch": (64, 64), "batch": 8, "loss": "dice", "optimiser": "adam",
-    "learning_rate": 2e-3, "epochs": 14, "steps": 25, "normalise": "none", "split": (0.8, 0.2, 0.0),
+    "learning_rate": 2e-3, "epochs": 24, "steps": 25, "foreground": 0.7, "normalise": "none", "split": (0.8, 0.2, 0.0),
     "brightness": 0.1, "stretch": 0.1, "tiles": 48,
 }  # fmt: skip
 _SETTINGS: dict[str, Any] = {"width": 12, "depth": 3, "residual": True, "context": _CONTEXT}
@@ -43,7 +43,7 @@ def networks(quick: bool, out: Path) -> tuple[dict[str, Run], Run]:
         name: trained(f"{name}kV", recipe, [[images[name]] for images, _ in made], truth, folder)
         for name in made[0][0]
     }
-    recipe = {"network": "fusion-late", "settings": {**_SETTINGS, "combine": "ensemble"}, **how,
+    recipe = {"network": "fusion-late", "settings": {**_SETTINGS, "combine": "voting"}, **how,
               "branches": [str(run.folder) for run in single.values()], "learning_rate": 2e-2,
               "epochs": 4}  # fmt: skip
     images = [list(images.values()) for images, _ in made]
