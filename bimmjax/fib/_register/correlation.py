@@ -159,9 +159,7 @@ def _surface(cross: jax.Array, at: jax.Array, columns: int) -> tuple[jax.Array, 
 def _climb(cross: jax.Array, start: jax.Array, place: jax.Array, columns: int) -> jax.Array:
     """Newton's steps to the top of correlation / overlap, near the highest pixel."""
     rows = cross.shape[0]
-    fading = jax.grad(
-        lambda at: jnp.log(overlap(at[0], rows)) + jnp.log(overlap(at[1], columns))
-    )
+    fading = jax.grad(lambda at: jnp.log(overlap(at[0], rows)) + jnp.log(overlap(at[1], columns)))
 
     def step(_: int, at: jax.Array) -> jax.Array:
         value, slope, (yy, yx, xx) = _surface(cross, at, columns)

@@ -43,7 +43,7 @@ def register_onto(
     ----------
     volume, reference : array (z, y, x), path or `Volume`, of one shape.
     region, smooth, progress : as for `register_stack`.
-    reach : most pixels between both. Default: 16.
+    reach : most pixels between both. Default: 16, or a quarter of the shorter edge.
     features : "grey": grey values; "edges": sizes of their gradients, for contrast that is partly
         reversed.
 
@@ -70,7 +70,9 @@ def register_onto(
     """
     moving, fixed = opened("volume", volume), opened("reference", reference)
     if moving.shape != fixed.shape:
-        raise InputError(f"reference: got shape {fixed.shape}, wants that of volume, {moving.shape}")
+        raise InputError(
+            f"reference: got shape {fixed.shape}, wants that of volume, {moving.shape}"
+        )
     moving, fixed = cut_region(moving, region), cut_region(fixed, region)
     most = search("reach", reach, moving.shape[1:], 16)
     smooth = real_number("smooth", smooth, 0.0, 100.0)
@@ -87,7 +89,7 @@ def register_onto(
         likeness[start : start + many] = np.asarray(alike)[:many]
         if progress is not None:
             progress(start + many, total)
-    refused = np.isnan(shifts).any(1)
+    refused = np.asarray(np.isnan(shifts).any(1))
     return Registration(interpolated(shifts, refused), likeness, refused)
 
 

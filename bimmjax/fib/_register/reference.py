@@ -36,14 +36,14 @@ def onto_one(
     at = 0
     image = _first(volume)
     shifts, likeness = _compared_with(volume, image, reach, smooth, counted)
-    refused = np.isnan(shifts).any(1)
+    refused = np.asarray(np.isnan(shifts).any(1))
     shifts = interpolated(shifts, refused)
     if mean:
         at = 1
         image = _mean(volume, shifts, refused, counted)
         at = 2
         shifts, likeness = _compared_with(volume, image, reach, smooth, counted)
-        refused = np.isnan(shifts).any(1)
+        refused = np.asarray(np.isnan(shifts).any(1))
         shifts = interpolated(shifts, refused)
     return shifts, likeness, refused
 

@@ -14,6 +14,7 @@ from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.fib._register.chain import chained
 from bimmjax.fib._register.correlation import highest, spectrum
 from bimmjax.fib._register.detrend import without_structure
+from bimmjax.fib._register.reference import onto_one
 from bimmjax.fib._register.registration import (
     Progress,
     Region,
@@ -24,7 +25,6 @@ from bimmjax.fib._register.registration import (
     slices_of,
     together,
 )
-from bimmjax.fib._register.reference import onto_one
 from bimmjax.fib._register.translation import SMOOTH, search
 
 LAGS = (1, 2)
@@ -51,9 +51,10 @@ def register_stack(
     reference : what a slice is compared with. "chain": with slices shortly before it, as far as
         `lags` say; the structure changes slowly. "first": all with the first. "mean": with the
         mean of all, moved as "first" found. Default: "mean" with a region, else "chain".
-    reach : most pixels between two that are compared. Default: 16 for a chain, else a quarter of
-        the shorter edge.
-    lags : distances of compared slices. Several of them catch each other's errors.
+    reach : most pixels between two that are compared. Default: a quarter of the shorter edge, in
+        a chain at most 16.
+    lags : distances of compared slices, 1 among them. Longer ones bridge slices that resemble
+        neither neighbour; elsewhere the nearest counts most, as structure changes with distance.
     smooth : see `translation`.
     detrend : "smooth": what changes smoothly in the steps from slice to slice is taken to be the
         structure's own, see Notes; "linear": a straight line; "none". Default: "smooth" for a
@@ -77,7 +78,8 @@ def register_stack(
     slices such steps add up to many pixels, however exact each is. What differs is that the
     structure's steps hang together over some slices and those of a drift do not. "smooth" takes
     off what hangs together, as far as the steps' own spectrum says (`without_structure`), and
-    with it any true drift as slow. Only a region with a mark is free of this.
+    with it any true drift as slow; a steady drift too, unless it is much larger than the rest.
+    Only a region with a mark is free of this.
 
     Examples
     --------
@@ -102,9 +104,12 @@ def register_stack(
     shape = seen.shape[1:]
     most = search("reach", reach, shape, 16 if way == "chain" else min(shape) // 4)
     told = progress or (lambda done, total: None)
+    apart = _lags(lags, whole.shape[0])
+    if whole.shape[0] == 1:
+        return Registration(np.zeros((1, 2)), np.ones(1), np.zeros(1, bool))
     if way == "chain":
-        pairs, likeness = _pairs(seen, _lags(lags, whole.shape[0]), most, smooth, told)
-        shifts, refused = chained(pairs, likeness, _lags(lags, whole.shape[0]))
+        pairs, likeness = _pairs(seen, apart, most, smooth, told)
+        shifts, refused = chained(pairs, likeness, apart)
         _some(refused)
         correlation = _with_nearest(likeness)
         correlation[np.argmin(refused)] = 1.0
@@ -130,7 +135,7 @@ def _with_nearest(likeness: np.ndarray) -> np.ndarray:
 
 
 def _some(refused: np.ndarray) -> None:
-    if refused.size > 1 and refused.all():
+    if refused.all():
         raise InputError(
             f"volume: got {refused.size} slices of which none can be registered (constant, NaN, or "
             "moved beyond the reach), wants images that resemble each other"
