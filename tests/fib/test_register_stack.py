@@ -32,6 +32,10 @@ def rms(errors: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
+def _steps_rms(errors: np.ndarray) -> float:
+    return rms(np.diff(errors, axis=0))
+
+
 def test_a_chain_comes_back():
     # More slices than go through together.
     stack, truth = drifting(37)
@@ -47,7 +51,8 @@ def test_a_chain_comes_back():
     assert done == [(16, 37), (32, 37), (37, 37)]
     rng = np.random.default_rng(1)
     noisy = stack + rng.normal(0, stack.std(), stack.shape)
-    assert rms(register_stack(noisy, detrend="none").shifts - truth) < 0.4
+    assert rms(register_stack(noisy, detrend="none", features="grey").shifts - truth) < 0.4
+    assert rms(register_stack(noisy, detrend="none").shifts - truth) < 0.8
 
 
 @pytest.mark.parametrize("reference", ["first", "mean"])
@@ -79,7 +84,7 @@ def test_bad_slices_do_not_break_the_rest():
     assert rms(left - left[0]) < 0.1
     np.testing.assert_allclose(found.shifts[13], found.shifts[10], atol=1e-3)
     bridged = register_stack(stack, detrend="none", lags=(1, 2, 3))
-    assert rms((bridged.shifts - truth)[[13, 14, 15, 16, 18, 19, 20]]) < 0.15
+    assert rms((bridged.shifts - truth)[[13, 14, 15, 16, 18, 19, 20]]) < 0.25
 
 
 def test_the_first_slice_may_be_bad():
@@ -117,7 +122,7 @@ def test_a_stack_is_never_read_whole():
     assert max(most) <= 16
     assert sum(most) == 40
     np.testing.assert_allclose(found.shifts, register_stack(stack, detrend="none").shifts)
-    assert rms(found.shifts - truth) < 0.1
+    assert _steps_rms(found.shifts - truth) < 0.05
 
 
 def test_chains_are_the_weighted_least_squares():
@@ -196,10 +201,10 @@ def test_edges_where_contrast_is_reversed():
     away = rng.uniform(-3, 3, (6, 2))
     fixed = scenes[:, 8:-8, 8:-8]
     moved = np.asarray(move_slices(1.0 - scenes, -away))[:, 8:-8, 8:-8]
-    found = register_onto(moved, fixed, features="edges")
+    found = register_onto(moved, fixed)
     assert rms(found.shifts - away) < 0.15
     try:
-        grey = register_onto(moved, fixed).shifts
+        grey = register_onto(moved, fixed, features="grey").shifts
     except InputError:
         return
     assert rms(grey - away) > 1.0
@@ -220,6 +225,7 @@ def test_edges_where_contrast_is_reversed():
         ({"lags": (2,)}, "lags: got"),
         ({"lags": 1}, "lags: got 1"),
         ({"lags": (1, 0)}, "lags: got 0"),
+        ({"features": "lines"}, "features: got"),
         ({"smooth": np.nan}, "smooth: got nan"),
     ],
 )

@@ -54,10 +54,10 @@ def common_field(shifts: Any, shape: Sequence[int]) -> tuple[slice, slice]:
         high = min(math.floor(size + least + _SLACK), size)
         parts.append(slice(low, high))
     if any(p.stop <= p.start for p in parts):
-        reach = np.ptp(found, axis=0)
+        far_y, far_x = np.ptp(found, axis=0)
         raise InputError(
-            f"shifts: got slices that lie up to {reach[0]:.0f} and {reach[1]:.0f} pixels apart "
-            f"along y and x, wants less than their {shape[-2]} x {shape[-1]} pixels: no field is common"
+            f"shifts: got slices up to {far_y:.0f} and {far_x:.0f} pixels apart along y and x, "
+            f"wants less than their {shape[-2]} x {shape[-1]} pixels: they share no field"
         )
     return parts[0], parts[1]
 

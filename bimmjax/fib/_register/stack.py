@@ -38,6 +38,7 @@ def register_stack(
     reach: int | None = None,
     lags: Sequence[int] = LAGS,
     smooth: float = SMOOTH,
+    features: str = "edges",
     detrend: str | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -56,6 +57,9 @@ def register_stack(
     lags : distances of compared slices, 1 among them. Longer ones bridge slices that resemble
         neither neighbour; elsewhere the nearest counts most, as structure changes with distance.
     smooth : see `translation`.
+    features : "edges": sizes of the smoothed images' gradients are compared; coarse structure,
+        whose change from slice to slice looks like drift, counts less. "grey": grey values, for
+        images so noisy that they hardly show edges.
     detrend : "smooth": what changes smoothly in the steps from slice to slice is taken to be the
         structure's own, see Notes; "linear": a straight line; "none". Default: "smooth" for a
         chain, else "none".
@@ -100,6 +104,8 @@ def register_stack(
     choice("reference", way, ("chain", "first", "mean"))
     trend = detrend or ("smooth" if way == "chain" else "none")
     choice("detrend", trend, ("smooth", "linear", "none"))
+    choice("features", features, ("grey", "edges"))
+    edges = features == "edges"
     smooth = real_number("smooth", smooth, 0.0, 100.0)
     shape = seen.shape[1:]
     most = search("reach", reach, shape, 16 if way == "chain" else min(shape) // 4)
@@ -108,14 +114,14 @@ def register_stack(
     if whole.shape[0] == 1:
         return Registration(np.zeros((1, 2)), np.ones(1), np.zeros(1, bool))
     if way == "chain":
-        pairs, likeness = _pairs(seen, apart, most, smooth, told)
+        pairs, likeness = _pairs(seen, apart, most, smooth, edges, told)
         shifts, refused = chained(pairs, likeness, apart)
         _some(refused)
         correlation = _with_nearest(likeness)
         correlation[np.argmin(refused)] = 1.0
         correlation[refused] = np.nan
     else:
-        shifts, correlation, refused = onto_one(seen, way == "mean", most, smooth, told)
+        shifts, correlation, refused = onto_one(seen, way == "mean", most, smooth, edges, told)
         shifts = shifts - shifts[0]
     if trend == "smooth":
         shifts = without_structure(shifts)
@@ -153,7 +159,12 @@ def _lags(lags: Sequence[int], slices: int) -> tuple[int, ...]:
 
 
 def _pairs(
-    volume: Any, lags: tuple[int, ...], reach: tuple[int, int], smooth: float, told: Progress
+    volume: Any,
+    lags: tuple[int, ...],
+    reach: tuple[int, int],
+    smooth: float,
+    edges: bool,
+    told: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shifts (lags, n, 2) of each slice onto those before it, and correlations (lags, n)."""
     total, rows, columns = volume.shape
@@ -164,7 +175,7 @@ def _pairs(
     likeness = np.full((len(lags), total), np.nan)
     for start, planes in slices_of(volume, count):
         spectra, energies, moved, alike = _compared(
-            spectra, energies, planes, jnp.float32(smooth), lags, reach, at_once()
+            spectra, energies, planes, jnp.float32(smooth), lags, reach, edges, at_once()
         )
         many = min(count, total - start)
         shifts[:, start : start + many] = np.asarray(moved)[:, :many]
@@ -173,7 +184,7 @@ def _pairs(
     return shifts, likeness
 
 
-@functools.partial(jax.jit, static_argnames=("lags", "reach", "batch"))
+@functools.partial(jax.jit, static_argnames=("lags", "reach", "edges", "batch"))
 def _compared(
     spectra: jax.Array,
     energies: jax.Array,
@@ -181,11 +192,12 @@ def _compared(
     smooth: jax.Array,
     lags: tuple[int, ...],
     reach: tuple[int, int],
+    edges: bool,
     batch: int,
 ) -> tuple[jax.Array, ...]:
     """Spectra of the last slices, for the next ones, and what pairs of slices give."""
     columns, last = planes.shape[2], spectra.shape[0]
-    new, strength = jax.lax.map(lambda p: spectrum(p, smooth), planes, batch_size=batch)
+    new, strength = jax.lax.map(lambda p: spectrum(p, smooth, edges), planes, batch_size=batch)
     known = jnp.concatenate([spectra, new])
     strengths = jnp.concatenate([energies, strength])
     count = planes.shape[0]
