@@ -17,6 +17,7 @@ NAMES = {
     "cold": "`bimmjax fit` as a whole process, with and without compiled code kept",
     "stream": "a 512 cubed OME-Zarr volume from disk to fit.json: seconds and memory",
     "nets_speed": "Modular U-Net: inference and training steps, beside torch and torch.compile",
+    "fib_register": "registration of slices: known drifts, a real stack, beside scikit-image",
     "waves": "levelled waves beside NumPy and theory; 1024 cubed voxels streamed to disk",
     "montecarlo": "electrons through voxels: bulks against formulas, books, electrons per second",
     "artificial": "the paper's artificial series and its figures 6 to 10; three phases",

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 _ROUNDS = 8
+_STEEP = 4
 _TIE = 1e-7
 """Weight of "as its neighbour" where nothing was measured: refused slices lie between theirs."""
 
@@ -33,7 +34,7 @@ def chained(
     for k, lag in enumerate(lags):
         seen[k, :lag] = False
     square = np.where(seen, np.clip(correlations, 0.01, 0.9999), 0.0) ** 2
-    sure = np.where(seen, square / (1.0 - square), 0.0)
+    sure = np.where(seen, (square / (1.0 - square)) ** _STEEP, 0.0)
     sure /= max(float(sure.max()), 1e-12)
     given = np.where(seen[..., None], shifts, 0.0)
     weights = sure
@@ -64,9 +65,8 @@ def _solved(weights: np.ndarray, given: np.ndarray, lags: tuple[int, ...]) -> np
         right[lag:] += w[:, None] * s[lag:]
         right[: count - lag] -= w[:, None] * s[lag:]
     # Slice 0 stays where it is.
-    return np.concatenate(
-        [np.zeros((1, 2)), solveh_banded(bands[:, 1:], right[1:], lower=True)]
-    )
+    left = bands[: min(reach, count - 2) + 1, 1:]
+    return np.concatenate([np.zeros((1, 2)), solveh_banded(left, right[1:], lower=True)])
 
 
 def _refused(seen: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:

@@ -28,13 +28,19 @@ def overlap(shift: jax.Array, size: int) -> jax.Array:
     return (1.0 - u) * (2.0 + jnp.cos(turn)) / 3.0 + jnp.sin(turn) / (2.0 * jnp.pi)
 
 
-def spectrum(plane: jax.Array, smooth: jax.Array) -> tuple[jax.Array, jax.Array]:
+def spectrum(
+    plane: jax.Array, smooth: jax.Array, edges: bool = False
+) -> tuple[jax.Array, jax.Array]:
     """Of a windowed image (y, x), smoothed by a Gaussian of std `smooth` pixels.
 
     Returns
     -------
     (y, x // 2 + 1) complex64, and its energy; the energy of a constant image is NaN.
+    With `edges`, of the size of the smoothed image's gradient.
     """
+    if edges:
+        # Smoothed before sizes are taken: noise has gradients everywhere.
+        plane, smooth = steepness(plane, smooth), jnp.float32(0.0)
     rows, columns = plane.shape
     window = jnp.asarray(np.outer(hann(rows), hann(columns)))
     total = jnp.float32(window.sum())
@@ -49,6 +55,20 @@ def spectrum(plane: jax.Array, smooth: jax.Array) -> tuple[jax.Array, jax.Array]
     found = found * (jnp.exp(falling * fy**2)[:, None] * jnp.exp(falling * fx**2))
     energy = (jnp.square(jnp.abs(found)) * twice(columns)).sum() / (rows * columns)
     return found, jnp.where(variance > (_TINY * mean) ** 2, energy, jnp.nan)
+
+
+def steepness(plane: jax.Array, smooth: jax.Array) -> jax.Array:
+    """Size of the gradient of an image that is smoothed by a Gaussian."""
+    rows, columns = plane.shape
+    fy, fx = frequencies(rows, columns)
+    falling = -2.0 * np.pi**2 * jnp.maximum(smooth, 0.5) ** 2
+    blur = jnp.exp(falling * fy**2)[:, None] * jnp.exp(falling * fx**2)
+    soft = jnp.fft.irfft2(jnp.fft.rfft2(plane - plane.mean()) * blur, (rows, columns))
+    down, across = jnp.gradient(soft)
+    # The image does not go on beyond its edge as the Fourier transform has it.
+    inside = np.zeros((rows, columns), np.float32)
+    inside[4:-4, 4:-4] = 1.0
+    return jnp.hypot(down, across) * inside
 
 
 def frequencies(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,9 +179,7 @@ def _surface(cross: jax.Array, at: jax.Array, columns: int) -> tuple[jax.Array, 
 def _climb(cross: jax.Array, start: jax.Array, place: jax.Array, columns: int) -> jax.Array:
     """Newton's steps to the top of correlation / overlap, near the highest pixel."""
     rows = cross.shape[0]
-    fading = jax.grad(
-        lambda at: jnp.log(overlap(at[0], rows)) + jnp.log(overlap(at[1], columns))
-    )
+    fading = jax.grad(lambda at: jnp.log(overlap(at[0], rows)) + jnp.log(overlap(at[1], columns)))
 
     def step(_: int, at: jax.Array) -> jax.Array:
         value, slope, (yy, yx, xx) = _surface(cross, at, columns)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.fft import dct, idct
+from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
 
 _FEWEST = 24
+_SMOOTHED = 3.0  # slices
+_STEADY = 4.0
 _STARTS = ((-2.0, 3.0), (0.0, 3.0), (0.0, 8.0), (2.0, 3.0), (2.0, 8.0))
 
 
@@ -16,8 +19,9 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
     A shift from slice to slice is a drift step (white), a jitter's difference, and what the
     structure seems to move, which changes smoothly over some slices. The power of each is fitted
     to the cosine transform of the measured steps (Whittle's likelihood), and the steps are
-    filtered by the share of the first two (Wiener). Of the mean step only what is larger than the
-    structure explains stays. Stacks below 24 slices are returned as they are.
+    filtered by the share of the first two (Wiener). The mean step goes too, unless it is four
+    times as large as the smoothed steps scatter: no structure runs that steadily aside. Stacks
+    below 24 slices are returned as they are.
 
     Parameters
     ----------
@@ -32,6 +36,8 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
 
 def _filtered(steps: np.ndarray) -> np.ndarray:
     mean = steps.mean()
+    scatter = gaussian_filter1d(steps, _SMOOTHED, mode="reflect").std()
+    kept = mean if abs(mean) > _STEADY * scatter else 0.0
     waves = dct(steps - mean, norm="ortho")
     power = waves[1:] ** 2
     unit = power.mean()
@@ -40,9 +46,7 @@ def _filtered(steps: np.ndarray) -> np.ndarray:
     omega = np.pi * np.arange(steps.size) / steps.size
     walk, jitter, own = _fitted(omega[1:], power / unit, omega)
     share = (walk + jitter) / (walk + jitter + own)
-    expected = unit * own[0] / steps.size
-    kept = max(0.0, 1.0 - expected / mean**2) if mean else 0.0
-    return kept * mean + idct(share * waves, norm="ortho")
+    return kept + idct(share * waves, norm="ortho")
 
 
 def _fitted(

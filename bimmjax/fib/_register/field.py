@@ -54,10 +54,10 @@ def common_field(shifts: Any, shape: Sequence[int]) -> tuple[slice, slice]:
         high = min(math.floor(size + least + _SLACK), size)
         parts.append(slice(low, high))
     if any(p.stop <= p.start for p in parts):
-        reach = np.ptp(found, axis=0)
+        far_y, far_x = np.ptp(found, axis=0)
         raise InputError(
-            f"shifts: got slices that lie up to {reach[0]:.0f} and {reach[1]:.0f} pixels apart along "
-            f"y and x, wants less than their {shape[-2]} x {shape[-1]} pixels: no field is common"
+            f"shifts: got slices up to {far_y:.0f} and {far_x:.0f} pixels apart along y and x, "
+            f"wants less than their {shape[-2]} x {shape[-1]} pixels: they share no field"
         )
     return parts[0], parts[1]
 
@@ -70,9 +70,7 @@ def _several(shifts: Any) -> Sequence[Any]:
     return shifts if several else [shifts]
 
 
-def move_slices(
-    volume: Any, shifts: Any, field: tuple[slice, slice] | None = None
-) -> Volume:
+def move_slices(volume: Any, shifts: Any, field: tuple[slice, slice] | None = None) -> Volume:
     """Each slice moved by its own fraction of pixels, by cubic convolution (`sim.shift_slices`).
 
     Parameters
@@ -111,7 +109,9 @@ def move_slices(
     chosen = (slice(None), slice(None)) if field is None else field
     ends = [part.indices(n) for part, n in zip(chosen, size, strict=True)]
     if any(step != 1 or stop <= start for start, stop, step in ends):
-        raise InputError(f"field: got {field}, wants parts of slices of {size[0]} x {size[1]} pixels")
+        raise InputError(
+            f"field: got {field}, wants parts of slices of {size[0]} x {size[1]} pixels"
+        )
     (y0, y1, _), (x0, x1, _) = ends
 
     def one(i: int, y: slice, x: slice) -> np.ndarray:
@@ -127,11 +127,8 @@ def move_slices(
         box = [slice(int(t[0]), int(t[-1]) + 1) for t in taken]
         plane = given.read(slice(i, i + 1), *box)[0].astype(np.float32)
         plane = plane[np.ix_(*(t - t[0] for t in taken))]
-        for axis in (0, 1):
-            if margin[axis]:
-                step = np.zeros((1, 2), np.float32)
-                step[0, axis] = part[axis]
-                plane = np.asarray(shift_slices(plane[None], step))[0]
+        if part.any():
+            plane = np.asarray(shift_slices(plane[None], part[None]))[0]
         return plane[margin[0] : plane.shape[0] - margin[0], margin[1] : plane.shape[1] - margin[1]]
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:

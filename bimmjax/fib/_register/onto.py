@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bimmjax._core.checks import InputError, choice, real_number
-from bimmjax.fib._register.correlation import frequencies, highest, spectrum
+from bimmjax.fib._register.correlation import highest, spectrum
 from bimmjax.fib._register.registration import (
     Progress,
     Region,
@@ -32,7 +32,7 @@ def register_onto(
     region: Region | None = None,
     reach: int | None = None,
     smooth: float = SMOOTH,
-    features: str = "grey",
+    features: str = "edges",
     progress: Progress | None = None,
 ) -> Registration:
     """How slices have to be moved to lie on the same slices of another stack (inter-stack).
@@ -43,9 +43,9 @@ def register_onto(
     ----------
     volume, reference : array (z, y, x), path or `Volume`, of one shape.
     region, smooth, progress : as for `register_stack`.
-    reach : most pixels between both. Default: 16.
-    features : "grey": grey values; "edges": sizes of their gradients, for contrast that is partly
-        reversed.
+    reach : most pixels between both. Default: 16, or a quarter of the shorter edge.
+    features : "edges": sizes of the smoothed images' gradients are compared; contrast may differ,
+        even be reversed. "grey": grey values.
 
     Returns
     -------
@@ -70,7 +70,9 @@ def register_onto(
     """
     moving, fixed = opened("volume", volume), opened("reference", reference)
     if moving.shape != fixed.shape:
-        raise InputError(f"reference: got shape {fixed.shape}, wants that of volume, {moving.shape}")
+        raise InputError(
+            f"reference: got shape {fixed.shape}, wants that of volume, {moving.shape}"
+        )
     moving, fixed = cut_region(moving, region), cut_region(fixed, region)
     most = search("reach", reach, moving.shape[1:], 16)
     smooth = real_number("smooth", smooth, 0.0, 100.0)
@@ -87,7 +89,7 @@ def register_onto(
         likeness[start : start + many] = np.asarray(alike)[:many]
         if progress is not None:
             progress(start + many, total)
-    refused = np.isnan(shifts).any(1)
+    refused = np.asarray(np.isnan(shifts).any(1))
     return Registration(interpolated(shifts, refused), likeness, refused)
 
 
@@ -101,27 +103,9 @@ def _matched(
     batch: int,
 ) -> tuple[jax.Array, jax.Array]:
     def pair(planes: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        if edges:
-            # Smoothed before sizes are taken: noise has gradients everywhere.
-            seen = [spectrum(_steepness(p, smooth), jnp.float32(0.0)) for p in planes]
-        else:
-            seen = [spectrum(p, smooth) for p in planes]
+        seen = [spectrum(p, smooth, edges) for p in planes]
         energies = jnp.stack([seen[0][1], seen[1][1]])
         columns = fixed.shape[2]
         return highest(seen[0][0], seen[1][0], energies, columns=columns, reach=reach)
 
     return jax.lax.map(pair, (fixed, moving), batch_size=batch)
-
-
-def _steepness(plane: jax.Array, smooth: jax.Array) -> jax.Array:
-    """Size of the gradient of an image that is smoothed by a Gaussian."""
-    rows, columns = plane.shape
-    fy, fx = frequencies(rows, columns)
-    falling = -2.0 * np.pi**2 * jnp.maximum(smooth, 0.5) ** 2
-    blur = jnp.exp(falling * fy**2)[:, None] * jnp.exp(falling * fx**2)
-    soft = jnp.fft.irfft2(jnp.fft.rfft2(plane - plane.mean()) * blur, (rows, columns))
-    down, across = jnp.gradient(soft)
-    # The image does not go on beyond its edge as the Fourier transform has it.
-    inside = np.zeros((rows, columns), np.float32)
-    inside[4:-4, 4:-4] = 1.0
-    return jnp.hypot(down, across) * inside

@@ -21,7 +21,7 @@ from bimmjax.volumes import Volume
 
 
 def onto_one(
-    volume: Volume, mean: bool, reach: tuple[int, int], smooth: float, told: Progress
+    volume: Volume, mean: bool, reach: tuple[int, int], smooth: float, edges: bool, told: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shifts (n, 2), correlations (n,) and refusals (n,) of slices compared with one image.
 
@@ -35,15 +35,15 @@ def onto_one(
 
     at = 0
     image = _first(volume)
-    shifts, likeness = _compared_with(volume, image, reach, smooth, counted)
-    refused = np.isnan(shifts).any(1)
+    shifts, likeness = _compared_with(volume, image, reach, smooth, edges, counted)
+    refused = np.asarray(np.isnan(shifts).any(1))
     shifts = interpolated(shifts, refused)
     if mean:
         at = 1
         image = _mean(volume, shifts, refused, counted)
         at = 2
-        shifts, likeness = _compared_with(volume, image, reach, smooth, counted)
-        refused = np.isnan(shifts).any(1)
+        shifts, likeness = _compared_with(volume, image, reach, smooth, edges, counted)
+        refused = np.asarray(np.isnan(shifts).any(1))
         shifts = interpolated(shifts, refused)
     return shifts, likeness, refused
 
@@ -71,12 +71,19 @@ def _mean(volume: Volume, shifts: np.ndarray, refused: np.ndarray, told: Progres
 
 
 def _compared_with(
-    volume: Volume, image: np.ndarray, reach: tuple[int, int], smooth: float, told: Progress
+    volume: Volume,
+    image: np.ndarray,
+    reach: tuple[int, int],
+    smooth: float,
+    edges: bool,
+    told: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     total, count = volume.shape[0], together(volume)
     shifts, likeness = np.full((total, 2), np.nan), np.full(total, np.nan)
     for start, planes in slices_of(volume, count):
-        moved, alike = _onto(jnp.asarray(image), planes, jnp.float32(smooth), reach, at_once())
+        moved, alike = _onto(
+            jnp.asarray(image), planes, jnp.float32(smooth), reach, edges, at_once()
+        )
         many = min(count, total - start)
         shifts[start : start + many] = np.asarray(moved)[:many]
         likeness[start : start + many] = np.asarray(alike)[:many]
@@ -84,14 +91,19 @@ def _compared_with(
     return shifts, likeness
 
 
-@functools.partial(jax.jit, static_argnames=("reach", "batch"))
+@functools.partial(jax.jit, static_argnames=("reach", "edges", "batch"))
 def _onto(
-    image: jax.Array, planes: jax.Array, smooth: jax.Array, reach: tuple[int, int], batch: int
+    image: jax.Array,
+    planes: jax.Array,
+    smooth: jax.Array,
+    reach: tuple[int, int],
+    edges: bool,
+    batch: int,
 ) -> tuple[jax.Array, jax.Array]:
-    fixed, strength = spectrum(image, smooth)
+    fixed, strength = spectrum(image, smooth, edges)
 
     def one(plane: jax.Array) -> tuple[jax.Array, jax.Array]:
-        moving, own = spectrum(plane, smooth)
+        moving, own = spectrum(plane, smooth, edges)
         energies = jnp.stack([strength, own])
         return highest(fixed, moving, energies, columns=image.shape[1], reach=reach)
 

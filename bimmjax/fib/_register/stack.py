@@ -14,6 +14,7 @@ from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.fib._register.chain import chained
 from bimmjax.fib._register.correlation import highest, spectrum
 from bimmjax.fib._register.detrend import without_structure
+from bimmjax.fib._register.reference import onto_one
 from bimmjax.fib._register.registration import (
     Progress,
     Region,
@@ -24,7 +25,6 @@ from bimmjax.fib._register.registration import (
     slices_of,
     together,
 )
-from bimmjax.fib._register.reference import onto_one
 from bimmjax.fib._register.translation import SMOOTH, search
 
 LAGS = (1, 2)
@@ -38,6 +38,7 @@ def register_stack(
     reach: int | None = None,
     lags: Sequence[int] = LAGS,
     smooth: float = SMOOTH,
+    features: str = "edges",
     detrend: str | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -51,10 +52,14 @@ def register_stack(
     reference : what a slice is compared with. "chain": with slices shortly before it, as far as
         `lags` say; the structure changes slowly. "first": all with the first. "mean": with the
         mean of all, moved as "first" found. Default: "mean" with a region, else "chain".
-    reach : most pixels between two that are compared. Default: 16 for a chain, else a quarter of
-        the shorter edge.
-    lags : distances of compared slices. Several of them catch each other's errors.
+    reach : most pixels between two that are compared. Default: a quarter of the shorter edge, in
+        a chain at most 16.
+    lags : distances of compared slices, 1 among them. Longer ones bridge slices that resemble
+        neither neighbour; elsewhere the nearest counts most, as structure changes with distance.
     smooth : see `translation`.
+    features : "edges": sizes of the smoothed images' gradients are compared; coarse structure,
+        whose change from slice to slice looks like drift, counts less. "grey": grey values, for
+        images so noisy that they hardly show edges.
     detrend : "smooth": what changes smoothly in the steps from slice to slice is taken to be the
         structure's own, see Notes; "linear": a straight line; "none". Default: "smooth" for a
         chain, else "none".
@@ -77,7 +82,8 @@ def register_stack(
     slices such steps add up to many pixels, however exact each is. What differs is that the
     structure's steps hang together over some slices and those of a drift do not. "smooth" takes
     off what hangs together, as far as the steps' own spectrum says (`without_structure`), and
-    with it any true drift as slow. Only a region with a mark is free of this.
+    with it any true drift as slow; a steady drift too, unless it is much larger than the rest.
+    Only a region with a mark is free of this.
 
     Examples
     --------
@@ -98,19 +104,24 @@ def register_stack(
     choice("reference", way, ("chain", "first", "mean"))
     trend = detrend or ("smooth" if way == "chain" else "none")
     choice("detrend", trend, ("smooth", "linear", "none"))
+    choice("features", features, ("grey", "edges"))
+    edges = features == "edges"
     smooth = real_number("smooth", smooth, 0.0, 100.0)
     shape = seen.shape[1:]
     most = search("reach", reach, shape, 16 if way == "chain" else min(shape) // 4)
     told = progress or (lambda done, total: None)
+    apart = _lags(lags, whole.shape[0])
+    if whole.shape[0] == 1:
+        return Registration(np.zeros((1, 2)), np.ones(1), np.zeros(1, bool))
     if way == "chain":
-        pairs, likeness = _pairs(seen, _lags(lags, whole.shape[0]), most, smooth, told)
-        shifts, refused = chained(pairs, likeness, _lags(lags, whole.shape[0]))
+        pairs, likeness = _pairs(seen, apart, most, smooth, edges, told)
+        shifts, refused = chained(pairs, likeness, apart)
         _some(refused)
         correlation = _with_nearest(likeness)
         correlation[np.argmin(refused)] = 1.0
         correlation[refused] = np.nan
     else:
-        shifts, correlation, refused = onto_one(seen, way == "mean", most, smooth, told)
+        shifts, correlation, refused = onto_one(seen, way == "mean", most, smooth, edges, told)
         shifts = shifts - shifts[0]
     if trend == "smooth":
         shifts = without_structure(shifts)
@@ -130,7 +141,7 @@ def _with_nearest(likeness: np.ndarray) -> np.ndarray:
 
 
 def _some(refused: np.ndarray) -> None:
-    if refused.size > 1 and refused.all():
+    if refused.all():
         raise InputError(
             f"volume: got {refused.size} slices of which none can be registered (constant, NaN, or "
             "moved beyond the reach), wants images that resemble each other"
@@ -148,7 +159,12 @@ def _lags(lags: Sequence[int], slices: int) -> tuple[int, ...]:
 
 
 def _pairs(
-    volume: Any, lags: tuple[int, ...], reach: tuple[int, int], smooth: float, told: Progress
+    volume: Any,
+    lags: tuple[int, ...],
+    reach: tuple[int, int],
+    smooth: float,
+    edges: bool,
+    told: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shifts (lags, n, 2) of each slice onto those before it, and correlations (lags, n)."""
     total, rows, columns = volume.shape
@@ -159,7 +175,7 @@ def _pairs(
     likeness = np.full((len(lags), total), np.nan)
     for start, planes in slices_of(volume, count):
         spectra, energies, moved, alike = _compared(
-            spectra, energies, planes, jnp.float32(smooth), lags, reach, at_once()
+            spectra, energies, planes, jnp.float32(smooth), lags, reach, edges, at_once()
         )
         many = min(count, total - start)
         shifts[:, start : start + many] = np.asarray(moved)[:, :many]
@@ -168,7 +184,7 @@ def _pairs(
     return shifts, likeness
 
 
-@functools.partial(jax.jit, static_argnames=("lags", "reach", "batch"))
+@functools.partial(jax.jit, static_argnames=("lags", "reach", "edges", "batch"))
 def _compared(
     spectra: jax.Array,
     energies: jax.Array,
@@ -176,11 +192,12 @@ def _compared(
     smooth: jax.Array,
     lags: tuple[int, ...],
     reach: tuple[int, int],
+    edges: bool,
     batch: int,
 ) -> tuple[jax.Array, ...]:
     """Spectra of the last slices, for the next ones, and what pairs of slices give."""
     columns, last = planes.shape[2], spectra.shape[0]
-    new, strength = jax.lax.map(lambda p: spectrum(p, smooth), planes, batch_size=batch)
+    new, strength = jax.lax.map(lambda p: spectrum(p, smooth, edges), planes, batch_size=batch)
     known = jnp.concatenate([spectra, new])
     strengths = jnp.concatenate([energies, strength])
     count = planes.shape[0]

@@ -44,9 +44,9 @@ def untilt(volume: Any, tilt: float, *, method: str = "cubic") -> Volume:
     --------
     >>> import numpy as np
     >>> from bimmjax.fib import untilt
-    >>> ramp = np.arange(5.0)[:, None] * np.ones((1, 5, 2))
-    >>> np.asarray(untilt(ramp.reshape(1, 5, 10)[:, :, :2], 30.0)).shape
-    (1, 9, 2)
+    >>> upright = untilt(np.arange(5.0).reshape(1, 5, 1), 30.0, method="linear")
+    >>> np.asarray(upright).ravel().tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
     """
     given = opened("volume", volume)
     angle = real_number("tilt", tilt, 0.0, 90.0)
