@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from typing import Any
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from bimmjax._core.checks import InputError, choice, real_number
 from bimmjax.fib._clean.slicewise import slicewise
 from bimmjax.volumes import Volume, open_volume
 
-# Neighbouring wavelengths whose power is averaged, and rows of coefficients they are held against.
-_SMOOTH, _BESIDE = 9, 16
-_LEAST_EDGE = 16
+_LEAST_EDGE = 32
+_BANDS = 4  # of rows, whose patterns tell stripes from chance
+_SMOOTH = 9  # neighbouring wavelengths whose power is averaged
+_STEPS = 8
+_CUT = 2.0  # robust stds beyond which a step from column to column is an edge of the structure
 _GAIN = 2.0  # a stripe that is brighter or darker than this is none
 
 
@@ -23,28 +25,31 @@ def remove_curtains(
     volume: Any,
     *,
     strength: float = 1.0,
-    widest: float = 64.0,
-    shortest: float | None = None,
+    widest: float = 128.0,
+    length: float | None = None,
     kind: str = "multiply",
     **options: Any,
 ) -> Volume:
     """Grey values without vertical stripes, as a volume that is worked out when read.
 
-    What is constant along y, or changes slowly, has more power in a slice with stripes than what
-    changes a little faster, at the same wavelength along x. In a structure it has not, so what is
-    too much is damped (a Wiener filter on the cosine transform), wavelength by wavelength. Slices
-    without stripes stay nearly as they are.
+    The step from a column to the next is estimated robustly from all rows (Tukey's biweight):
+    edges of the structure are outliers there. Added up they are the stripes' pattern. As much of
+    it is taken out, wavelength by wavelength, as four bands of rows have in common (a Wiener
+    filter), so slices without stripes stay nearly as they are.
 
     Parameters
     ----------
     volume : path, array or Volume
         (z, y, x), grey values, stripes along y.
     strength : float
-        0 leaves slices as they are, 1 damps stripes to what structures have, above 1 further.
+        0 leaves slices as they are, 1 takes out what was found.
     widest : float
-        Stripes up to this period along x are taken out, pixels.
-    shortest : float, optional
-        Length along y, pixels, from which on they are stripes. Default: half the slices' height.
+        Stripes up to about half this period along x are taken out, pixels; of wider ones, ever
+        less.
+    length : float, optional
+        Rows over which stripes stay as strong as they are: slices are cut into pieces of about
+        this height, between which patterns are interpolated. Default: all rows. Shorter pieces
+        tell patterns less well.
     kind : str
         "multiply": stripes are a gain, as curtains are, in grey values in which 0 is black;
         "add": they are added to grey values.
@@ -59,7 +64,7 @@ def remove_curtains(
     Raises
     ------
     InputError
-        Arguments out of range, slices of less than 16 pixels along an edge; when read, a slice
+        Arguments out of range, slices of less than 32 pixels along an edge; when read, a slice
         with values that are not finite.
 
     Examples
@@ -67,14 +72,13 @@ def remove_curtains(
     >>> import jax, numpy as np
     >>> from bimmjax.fib import remove_curtains
     >>> from bimmjax.sim import curtains
-    >>> striped, _ = curtains(jax.random.key(0), np.full((1, 128, 128), 0.5, np.float32))
-    >>> bool(np.asarray(remove_curtains(np.asarray(striped))).std() < 0.1 * striped.std())
+    >>> striped, _ = curtains(jax.random.key(0), np.full((1, 64, 512), 0.5, np.float32))
+    >>> bool(np.asarray(remove_curtains(np.asarray(striped))).std() < 0.3 * striped.std())
     True
 
-    Source: the idea of damping what stripes leave in a transform, Münch et al. (2009); the filter
-    is this package's.
+    Source: this package's; curtains as in FIB thesis, §2.1.
     """
-    strength = real_number("strength", strength, 0.0, 100.0)
+    strength = real_number("strength", strength, 0.0, 1.0)
     choice("kind", kind, ("multiply", "add"))
     opened = open_volume(volume, **options)
     _, rows, columns = opened.shape
@@ -84,36 +88,62 @@ def remove_curtains(
             "each edge"
         )
     widest = real_number("widest", widest, 2.0, 1e9)
-    length = rows / 2.0 if shortest is None else real_number("shortest", shortest, 2.0, 1e9)
-    # Coefficient k of the transform has a period of 2 n / k pixels.
-    few = min(math.floor(2.0 * rows / length), rows // 4)
-    first = max(math.ceil(2.0 * columns / widest), 1)
-    if first >= columns:
-        raise InputError(f"widest: got {widest:g}, wants a period of more than 2 pixels")
+    height = float(rows) if length is None else real_number("length", length, 1.0, 1e9)
+    if height < _LEAST_EDGE:
+        raise InputError(f"length: got {height:g}, wants at least {_LEAST_EDGE} rows")
+    pieces = max(round(rows / height), 1)
 
     def work(plane: np.ndarray) -> np.ndarray:
-        return _without(plane, strength, few + 1, first, kind == "multiply")
+        return _without(plane.astype(np.float64), strength, widest, pieces, kind == "multiply")
 
     return slicewise(opened, work, "without curtains")
 
 
 def _without(
-    plane: np.ndarray, strength: float, few: int, first: int, multiply: bool
+    plane: np.ndarray, strength: float, widest: float, pieces: int, multiply: bool
 ) -> np.ndarray:
-    """`few` rows of coefficients, from the column `first` on, may hold stripes."""
-    # Few rows of the transform along y are wanted; in float64, as the mean is far larger.
-    along = scipy.fft.dct(plane.astype(np.float64), axis=0, norm="ortho")[: few + _BESIDE]
-    both = scipy.fft.dct(along, axis=1, norm="ortho")
-    power = uniform_filter1d(both[:, first:] ** 2, _SMOOTH, axis=1, mode="nearest")
-    usual = power[few:].mean(0)
-    share = np.minimum(1.0, usual / np.maximum(power[:few], 1e-300)) ** strength
-    change = np.zeros((plane.shape[0], plane.shape[1]))
-    change[:few, first:] = both[:few, first:] * (1.0 - share)
-    stripes = scipy.fft.idctn(change, norm="ortho")
+    rows = plane.shape[0]
+    ends = np.arange(pieces + 1) * rows // pieces
+    patterns = [_pattern(plane[a:b], widest, multiply) for a, b in itertools.pairwise(ends)]
+    stripes = strength * np.stack(patterns)
+    if pieces > 1:
+        middles = 0.5 * (ends[:-1] + ends[1:] - 1)
+        place = np.interp(np.arange(rows), middles, np.arange(pieces))
+        below = np.minimum(place.astype(int), pieces - 2)
+        part = (place - below)[:, None]
+        stripes = (1.0 - part) * stripes[below] + part * stripes[below + 1]
     if not multiply:
         return plane - stripes
-    smooth = np.zeros_like(change)
-    smooth[:few, :first] = both[:few, :first]
-    ground = scipy.fft.idctn(smooth, norm="ortho")
-    ground = np.maximum(ground, 1e-3 * max(float(ground.max()), 1e-30))
-    return plane / np.clip(1.0 + stripes / ground, 1.0 / _GAIN, _GAIN)
+    return plane / np.clip(1.0 + stripes, 1.0 / _GAIN, _GAIN)
+
+
+def _pattern(plane: np.ndarray, widest: float, multiply: bool) -> np.ndarray:
+    """(x,) what all rows have in common, less what changes slowly along x."""
+    steps = np.diff(plane, axis=1)
+    ground = 0.5 * (plane[:, 1:] + plane[:, :-1]) if multiply else np.ones_like(steps)
+    ground = np.maximum(ground, 0.0)
+    spread = 1.4826 * float(np.median(np.abs(steps)))
+    # Slices without noise: most steps are 0 then, and any other one is an edge.
+    spread = max(spread, 1e-6 * float(np.abs(plane).max()), 1e-30)
+    ends = np.arange(_BANDS + 1) * plane.shape[0] // _BANDS
+    bands = []
+    for a, b in itertools.pairwise(ends):
+        slope = _common(steps[a:b], ground[a:b], _CUT * spread)
+        pattern = np.concatenate([[0.0], np.cumsum(slope)])
+        bands.append(pattern - gaussian_filter1d(pattern, widest / 4.0, mode="nearest"))
+    waves = scipy.fft.dct(np.stack(bands), axis=1, norm="ortho")
+    mean = waves.mean(0)
+    power = uniform_filter1d(mean**2, _SMOOTH, mode="nearest")
+    chance = uniform_filter1d(waves.var(0, ddof=1), _SMOOTH, mode="nearest") / _BANDS
+    share = np.maximum(1.0 - chance / np.maximum(power, 1e-300), 0.0)
+    return scipy.fft.idct(share * mean, norm="ortho")
+
+
+def _common(steps: np.ndarray, ground: np.ndarray, cut: float) -> np.ndarray:
+    """The slope of each column's steps over its ground, least squares with a biweight."""
+    slope = np.zeros(steps.shape[1])
+    for _ in range(_STEPS):
+        weights = np.clip(1.0 - ((steps - slope * ground) / cut) ** 2, 0.0, 1.0) ** 2
+        scale = (weights * ground**2).sum(0)
+        slope = (weights * ground * steps).sum(0) / np.where(scale > 0.0, scale, np.inf)
+    return slope

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bimmjax._core.checks import InputError
-from bimmjax.fib._thickness.result import Thickness, checked, fit_gamma
+from bimmjax.fib._thickness.result import Thickness, check_absurd, fit_gamma
 
 _COLUMNS = ("thickness", "position", "positions", "z")
 # "thickness (nm)", "thickness_nm" and the like.
@@ -66,12 +66,6 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
         raise InputError(f"path: got {path} without a number, wants thicknesses")
     values = np.array(numbers)
     faces = column != "thickness"
-    wanted = None if slices is None else slices - (0 if faces else 1)
-    if wanted is not None and values.size != wanted:
-        raise InputError(
-            f"path: got {path} with {values.size} {'positions' if faces else 'thicknesses'}, "
-            f"wants {wanted} for {slices} slices"
-        )
     if faces and values.size < 2:
         raise InputError(f"path: got {path} with a single position, wants at least 2")
     each = np.diff(values) if faces else values
@@ -80,7 +74,13 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
         where, value = places[bad[0] + faces], values[bad[0] + faces]
         wants = "positions that ascend" if faces else "a thickness above 0"
         raise InputError(f"path: got {value:g} at {where} of {path}, wants {wants}")
-    each = checked(f"path: {path}", each)
+    check_absurd(f"path: {path}", each)
+    wanted = None if slices is None else slices - (0 if faces else 1)
+    if wanted is not None and values.size != wanted:
+        raise InputError(
+            f"path: got {path} with {values.size} {'positions' if faces else 'thicknesses'}, "
+            f"wants {wanted} for {slices} slices"
+        )
     unknown, none = np.full(each.size, np.nan), np.zeros(each.size, bool)
     return Thickness(each, each.copy(), unknown, none, fit_gamma(each), "file")
 

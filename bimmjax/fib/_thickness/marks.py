@@ -13,6 +13,7 @@ _WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # pixels, std of marks that are looked
 _NOISES = 6.0  # above which a peak is a mark
 _ALIKE = 0.3  # of the strongest mark: what is weaker is none
 _STEPS = 12
+_GAP = 0.45  # of the distance to the next mark: further off it would be that one
 _TRAVEL = 2.0  # pixels at least, from the first slice to the last
 
 
@@ -102,9 +103,11 @@ def _nearby(profile: np.ndarray, places: np.ndarray, width: float, reach: float)
     shifts = np.arange(-int(reach), int(reach) + 1)
     both = [np.interp(places + shift, columns, like).sum() for shift in shifts]
     moved = places + shifts[int(np.argmax(both))]
-    own = np.arange(-int(2 * width) - 1, int(2 * width) + 2)
     found = []
-    for place in moved:
+    for k, place in enumerate(moved):
+        gap = np.abs(np.delete(moved, k) - place).min()
+        far = int(max(min(reach, _GAP * gap), 2.0 * width))
+        own = np.arange(-far, far + 1)
         near = np.interp(place + own, columns, like)
         found.append(place + own[int(np.argmax(near))])
     return np.array(found, np.float64)

@@ -11,7 +11,7 @@ from bimmjax._core.checks import InputError, choice, real_number, whole_number
 
 # A single slice above so many medians is a slip of the pen rather than a slice.
 _ABSURD = 20.0
-# Of median and MAD of cube roots, which are all but normal if thicknesses come from a gamma
+# Of median and robust spread of cube roots, which are all but normal if thicknesses come from a gamma
 # distribution (Wilson and Hilferty 1931): good slices are next to never beyond it.
 _ROBUST_SCORE = 4.0
 _ARTICLE_SCORE = 1.5
@@ -113,7 +113,7 @@ def even_thickness(count: int, value: float) -> Thickness:
     return Thickness(each, each.copy(), np.full(count - 1, np.nan), none, (math.inf, 0.0), "even")
 
 
-def checked(name: str, thickness: Any, unit: str = "thickness") -> np.ndarray:
+def checked(name: str, thickness: Any) -> np.ndarray:
     """`thickness` as float64 (n,), or an `InputError` that names the first bad value."""
     try:
         found = np.asarray(thickness, np.float64)
@@ -124,17 +124,21 @@ def checked(name: str, thickness: Any, unit: str = "thickness") -> np.ndarray:
     bad = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
     if bad.size:
         raise InputError(
-            f"{name}: got {found[bad[0]]:g} as {unit} {bad[0] + 1} of {found.size}, wants numbers "
-            "above 0"
+            f"{name}: got {found[bad[0]]:g} as thickness {bad[0] + 1} of {found.size}, wants "
+            "numbers above 0"
         )
+    return found
+
+
+def check_absurd(name: str, found: np.ndarray) -> None:
+    """Refuse a thickness that no slice of the stack can have."""
     middle = float(np.median(found))
     if found.size > 1 and found.max() > _ABSURD * middle:
         worst = int(found.argmax())
         raise InputError(
-            f"{name}: got {found[worst]:g} as {unit} {worst + 1} of {found.size}, wants at most "
-            f"{_ABSURD:g} times the median, {middle:g}"
+            f"{name}: got {found[worst]:g} as thickness {worst + 1} of {found.size}, wants at "
+            f"most {_ABSURD:g} times the median, {middle:g}"
         )
-    return found
 
 
 def check_slices(name: str, slices: int) -> None:
@@ -164,7 +168,9 @@ def find_outliers(measured: np.ndarray, std: np.ndarray, rule: str, score: float
     else:
         values = np.cbrt(np.where(good, measured, np.nan))
         middle = np.nanmedian(values)
-        spread = 1.4826 * np.nanmedian(np.abs(values - middle))
+        # Of few slices the middle half may happen to lie close together: the wider one counts.
+        low, high = np.nanquantile(values, (0.159, 0.841))
+        spread = max(1.4826 * np.nanmedian(np.abs(values - middle)), 0.5 * (high - low))
     # Even slices have no spread but that of rounding.
     return ~good | (np.abs(values - middle) > max(score * spread, 1e-6 * middle))
 

@@ -56,8 +56,9 @@ def thickness_from_ruler(
         By how many pixels slices may jump along x.
     outlier_rule : str
         "robust": off the median of the cube roots of the thicknesses (in which gamma distributions
-        are all but normal) by more than `outlier_score` times 1.4826 times their median absolute
-        deviation. "article": off the mean by more than `outlier_score` standard deviations, which
+        are all but normal) by more than `outlier_score` times their robust standard deviation (of
+        the median absolute deviation and of half the span from 16 % to 84 %, the larger one).
+        "article": off the mean by more than `outlier_score` standard deviations, which
         drops 13 % of perfectly good slices and takes a third off their standard deviation. In both,
         what is not above 0, or has a standard error above half the median, is an outlier too.
     outlier_score : float, optional
