@@ -101,7 +101,9 @@ def _own_places(positions: Any, spacing: float) -> np.ndarray:
         )
     places = (found - found[0]) / apart
     if places[-1] > _MOST:
-        raise InputError(f"spacing: got {apart:g}, wants more: the slices span {places[-1]:g} of it")
+        raise InputError(
+            f"spacing: got {apart:g}, wants more: the slices span {places[-1]:g} of it"
+        )
     return np.floor(places + 0.5).astype(np.int64)
 
 

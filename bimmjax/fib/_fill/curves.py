@@ -11,8 +11,8 @@ from bimmjax.fib._fill.given import Given
 from bimmjax.volumes import Volume
 
 # Slices on either side of a gap that its spline runs through. What a slice weighs falls by about
-# four from each to the next, so that one left out is felt by a thousandth.
-_AROUND = 5
+# four from each to the next, so that one left out is felt by less than a thousandth.
+_AROUND = 6
 
 
 class Weights(NamedTuple):
@@ -31,15 +31,27 @@ def weights(given: Given, z: int, order: int) -> Weights:
     at = given.before(z)
     if not given.within(z) or given.places[at] == z:
         return Weights(given.nearest(z), np.ones(1))
-    around = _AROUND if order == 3 else 1
-    first = max(at + 1 - around, 0)
-    places = given.places[first : at + 1 + around].astype(np.float64)
+    part = _around(given, at, at, order)
+    places = given.places[part].astype(np.float64)
     one_each = np.eye(places.size)
     if order == 1:
-        return Weights(first, np.array([np.interp(z, places, row) for row in one_each]))
+        return Weights(part.start, np.array([np.interp(z, places, row) for row in one_each]))
     from scipy.interpolate import CubicSpline
 
-    return Weights(first, CubicSpline(places, one_each)(float(z)))
+    return Weights(part.start, CubicSpline(places, one_each)(float(z)))
+
+
+def needed(given: Given, z: slice, order: int) -> slice:
+    """The slices that the places of a range are made of, at most."""
+    return _around(given, given.before(z.start), given.before(z.stop - 1), order)
+
+
+def _around(given: Given, first: int, last: int, order: int) -> slice:
+    """Slices around the gaps after slices `first` to `last`; near the ends as many as elsewhere."""
+    around, count = _AROUND if order == 3 else 1, given.places.size
+    start = min(first + 1 - around, count - 2 * around)
+    stop = max(last + 1 + around, 2 * around)
+    return slice(max(start, 0), min(stop, count))
 
 
 def sums(
@@ -56,12 +68,6 @@ def sums(
         for i, share in enumerate(found.shares):
             total += np.float32(share) * values[found.first - first + i]
         yield total
-
-
-def needed(given: Given, z: slice, order: int) -> slice:
-    """The slices that the places of a range are made of."""
-    ends = [weights(given, k, order) for k in (z.start, z.stop - 1)]
-    return slice(ends[0].first, max(w.first + w.shares.size for w in ends))
 
 
 def grey_box(

@@ -25,7 +25,7 @@ def signed_distances(inside: np.ndarray) -> np.ndarray:
 
     if inside.all() or not inside.any():
         return np.full(inside.shape, FARTHEST if inside.all() else -FARTHEST, np.float32)
-    far = np.where(inside, distance_transform_edt(inside), -distance_transform_edt(~inside))
+    far = np.asarray(distance_transform_edt(inside)) - np.asarray(distance_transform_edt(~inside))
     return np.clip(far - 0.5 * np.sign(far), -FARTHEST, FARTHEST).astype(np.float32)
 
 

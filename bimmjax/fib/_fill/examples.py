@@ -18,6 +18,7 @@ from bimmjax.volumes import open_volume
 
 EDGE = 112
 """Voxels of a structure that is learned from."""
+_SHAPE = (EDGE, EDGE, EDGE)
 _VOXEL = 2.5  # nm
 _LIGAMENTS = (110.0, 15.0)  # nm
 _FRACTION = (0.10, 0.14)
@@ -60,8 +61,8 @@ def body(seed: int, number: int, article: bool) -> Body:
     else:
         ligament = rng.uniform(5.0, 16.0)
         length = min(sim.ligament_wavelength(ligament, fraction), EDGE)
-        wave = sim.levelled_wave_volume(key, (EDGE,) * 3, fraction, length, area=False)
-        labels = np.asarray(wave.volume) > 0
+        wave = sim.levelled_wave_volume(key, _SHAPE, fraction, length, area=False)
+        labels = np.asarray(wave.volume, bool)
     mean = rng.uniform(1.5, min(_RESOLVED * ligament, 6.0))
     std = mean * rng.uniform(0.1, 0.4)
     return Body(labels if rng.random() < 0.5 else ~labels, mean, std)
@@ -70,8 +71,8 @@ def body(seed: int, number: int, article: bool) -> Body:
 def _hierarchy(key: jax.Array, fraction: float, voxel: float) -> np.ndarray:
     level = math.sqrt(fraction)
     lengths = [min(sim.ligament_wavelength(d, level) / voxel, EDGE) for d in _LIGAMENTS]
-    made = sim.hierarchical_wave_volume(key, (EDGE,) * 3, fraction, lengths, area=False)
-    return np.asarray(made.volume) > 0
+    made = sim.hierarchical_wave_volume(key, _SHAPE, fraction, lengths, area=False)
+    return np.asarray(made.volume, bool)
 
 
 def thicknesses(rng: np.random.Generator, of: Body, count: int) -> np.ndarray:

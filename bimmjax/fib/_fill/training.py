@@ -18,7 +18,7 @@ from flax import nnx
 from jax import Array
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
-from bimmjax.fib._fill import examples, weights
+from bimmjax.fib._fill import examples, trained
 from bimmjax.fib._fill.examples import Batch
 from bimmjax.nets._train import checkpoint
 from bimmjax.nets._train.recipe import Recipe
@@ -139,7 +139,7 @@ class _Run:
             steps=told.steps, learning_rate=told.learning_rate, minutes=minutes, hold=0.0,
             final_rate=0.01,
         )  # fmt: skip
-        self.net = weights.build(told.network, seed=told.seed)
+        self.net = trained.build(told.network, seed=told.seed)
         graph, params, rest = nnx.split(self.net, nnx.Param, ...)
         rule = optax.scale_by_adam()
         self.state = (params, rule.init(params))
@@ -160,7 +160,7 @@ class _Run:
                 progress(self.history[-1])
         target = self.folder / f"inpainting-{self.told.network}.safetensors"
         best = min(self.history, key=lambda told: told["loss"])
-        weights.save(target, self.best, {**self.told._asdict(), **best, "history": None})
+        trained.save(target, self.best, {**self.told._asdict(), **best, "history": None})
         return target
 
     def _epoch(self, shown: list[Batch]) -> None:
@@ -174,9 +174,7 @@ class _Run:
         found = np.mean([self._look(self.state[0], batch) for batch in shown], 0)
         if not np.isfinite(found[0]):
             raise InputError("network: got values that are not finite; wants another seed")
-        self.course = self.course.after(
-            float(found[0]), self.recipe, time.perf_counter() - before
-        )
+        self.course = self.course.after(float(found[0]), self.recipe, time.perf_counter() - before)
         now = {
             "epoch": self.course.epoch,
             "learned": float(np.mean(seen)),
@@ -216,9 +214,7 @@ class _Run:
             )
         last = {n.removeprefix("last/"): v for n, v in arrays.items() if n.startswith("last/")}
         self.state = checkpoint.restored(self.state, last, self.folder)
-        self.best = {
-            n.removeprefix("best/"): v for n, v in arrays.items() if n.startswith("best/")
-        }
+        self.best = {n.removeprefix("best/"): v for n, v in arrays.items() if n.startswith("best/")}
         self.course = Course(**told["course"])
         self.history = told["history"]
 

@@ -1,0 +1,1 @@
+"""Filling the gaps between repositioned slices."""
