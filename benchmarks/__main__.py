@@ -41,11 +41,8 @@ NAMES = {
     "nets_particles": "U-Net, UNet++, PSPNet, DeepLab v3+ on particles of three phases",
     "nets_spheres": "a 3D U-Net from a tenth of packed spheres, and on unlike materials",
     "nets_fib": "networks from simulated FIB-SEM alone, on Monte Carlo images (half an hour)",
-<<<<<<< HEAD
     "fib_thickness": "slices' thickness from images alone and rulers; curtains, brightness",
-=======
     "fib_fill": "gaps between FIB slices filled: Article II's tables (a quarter of an hour)",
->>>>>>> 6740fae5b6fc5cf8ec458afb1f0871d20f5e54da
     "coverage": "how often the 95 % intervals hold the truth",
 }
 

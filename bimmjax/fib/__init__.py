@@ -7,7 +7,15 @@ from bimmjax.fib._clean.brightness import Equalised as Equalised
 from bimmjax.fib._clean.brightness import equalise_brightness as equalise_brightness
 from bimmjax.fib._clean.curtains import remove_curtains as remove_curtains
 from bimmjax.fib._clean.denoise import denoise as denoise
+from bimmjax.fib._fill.article_network import InpaintNetwork as InpaintNetwork
 from bimmjax.fib._fill.fill import fill as fill
+from bimmjax.fib._fill.fill import fill_distance as fill_distance
+from bimmjax.fib._fill.fill import fill_learned as fill_learned
+from bimmjax.fib._fill.fill import fill_nearest as fill_nearest
+from bimmjax.fib._fill.fill import fill_spline as fill_spline
+from bimmjax.fib._fill.slice_network import SliceNetwork as SliceNetwork
+from bimmjax.fib._fill.trained import load_inpainting as load_inpainting
+from bimmjax.fib._fill.training import train_inpainting as train_inpainting
 from bimmjax.fib._pipeline.plan import Plan as Plan
 from bimmjax.fib._pipeline.plan import plan_of as plan_of
 from bimmjax.fib._pipeline.reconstruct import Reconstruction as Reconstruction
