@@ -36,14 +36,16 @@ class RawStack(NamedTuple):
     """(y0, y1, x0, x1), pixels of the mark that nothing but drift moves."""
 
 
-def learned(number: int, layers: int = 200, side: int = 160) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def learned(
+    number: int, layers: int = 200, side: int = 160
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Registered slices of a stack to learn from, and their labels: solid fractions .10 to .19."""
     made = _made(7100 + number, 0.10 + 0.03 * (number % 4), (layers, side, side), drift=False)
     return made.images, made.body[made.places]
 
 
 def raw(seed: int, layers: int, side: int, fraction: float = 0.123) -> RawStack:
-    """A fresh stack with everything that a microscope does, a ruler's strip on top of the slices."""
+    """A fresh stack with everything that a microscope does, and a ruler's strip on top of it."""
     size = side + 2 * _MARGIN
     return _made(seed, fraction, (layers, size, size), drift=True)
 
@@ -95,6 +97,8 @@ def _with_cross(images: np.ndarray, white: float, black: float, top: int) -> np.
     beside = np.full((*images.shape[:2], _BESIDE), 0.5 * (white + black), np.float32)
     at = np.arange(_BESIDE) - 0.5 * (_BESIDE - 1)
     line = np.exp(-0.5 * (at / 2.0) ** 2)
-    cross = np.maximum(line[:, None] * (np.abs(at) < 24), line[None, :] * (np.abs(at)[:, None] < 24))
+    cross = np.maximum(
+        line[:, None] * (np.abs(at) < 24), line[None, :] * (np.abs(at)[:, None] < 24)
+    )
     beside[:, top : top + _BESIDE] -= (0.4 * (white - black) * cross).astype(np.float32)
     return np.concatenate([images, beside], 2)

@@ -24,7 +24,8 @@ _EVERYTHING = (slice(None),) * 3
 _CONTEXT = 3
 _HOW: dict[str, Any] = {
     "classes": 2, "patch": (64, 64), "batch": 8, "loss": "dice", "optimiser": "adam",
-    "learning_rate": 2e-3, "epochs": 24, "steps": 25, "foreground": 0.7, "normalise": "none", "split": (0.8, 0.2, 0.0),
+    "learning_rate": 2e-3, "epochs": 24, "steps": 25, "foreground": 0.7,
+    "normalise": "none", "split": (0.8, 0.2, 0.0),
     "brightness": 0.1, "stretch": 0.1, "tiles": 48,
 }  # fmt: skip
 _SETTINGS: dict[str, Any] = {"width": 12, "depth": 3, "residual": True, "context": _CONTEXT}
@@ -76,13 +77,18 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
 
 
 def _reconstructed(made: RawStack, folder: Path, late: Run) -> fib.Reconstruction:
-    return fib.reconstruct(made.images, folder, _plan(made, {"network": str(late.folder)}),
-                           on_step=lambda so_far, done: say(f"{done.name} of {folder.name}"))  # fmt: skip
+    return fib.reconstruct(
+        made.images,
+        folder,
+        _plan(made, {"network": str(late.folder)}),
+        on_step=lambda _, done: say(f"{done.name} of {folder.name}"),
+    )
 
 
 def _plan(made: RawStack, label: Mapping[str, Any]) -> dict[str, Any]:
-    assert made.ruler is not None and made.fiducial is not None
-    y0, y1, x0, _ = made.fiducial
+    assert made.ruler is not None
+    assert made.fiducial is not None
+    y0, _, x0, _ = made.fiducial
     # The ruler's slope is in pixels per nm.
     angle = float(np.degrees(np.arctan(made.ruler.slope * SPACING)))
     return {

@@ -33,6 +33,8 @@ from bimmjax.cli._segment import segment
 from bimmjax.cli._simulate import simulate
 from bimmjax.cli._train import EXAMPLE as TRAIN_EXAMPLE
 from bimmjax.cli._train import train
+from bimmjax.cli._train_inpainting import EXAMPLE as INPAINTING_EXAMPLE
+from bimmjax.cli._train_inpainting import train_inpainting
 
 _INTERRUPTED = 130
 
@@ -93,6 +95,7 @@ app.command("train", epilog=f"Example: {TRAIN_EXAMPLE}")(train)
 app.command("predict", epilog=f"Example: {PREDICT_EXAMPLE}")(predict)
 app.command("compare", epilog=f"Example: {COMPARE_EXAMPLE}")(compare)
 app.command("reconstruct", epilog=f"Example: {RECONSTRUCT_EXAMPLE}")(reconstruct)
+app.command("train-inpainting", epilog=f"Example: {INPAINTING_EXAMPLE}")(train_inpainting)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 

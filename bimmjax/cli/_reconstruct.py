@@ -32,16 +32,16 @@ def reconstruct(
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option(
-            metavar="PLAN.toml", help="Settings; options beat it.", show_default=False
-        ),
+        typer.Option(metavar="PLAN.toml", help="Settings; options beat it.", show_default=False),
     ] = None,
     out: Annotated[
         str, typer.Option(metavar="FOLDER", help="New, or of an earlier run, to go on.")
     ] = "reconstruction",
     pixel: Annotated[
         float | None,
-        typer.Option(metavar="S", help="Edge of a pixel. Default: as files tell.", show_default=False),
+        typer.Option(
+            metavar="S", help="Edge of a pixel. Default: as files tell.", show_default=False
+        ),
     ] = None,
     unit: _options.Unit = None,
     order: Annotated[
@@ -67,26 +67,32 @@ def reconstruct(
     reference: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Stack to register onto. Default: the middle one.",
+            metavar="NAME",
+            help="Stack to register onto. Default: the middle one.",
             show_default=False,
         ),
     ] = None,
     region: Annotated[
         str | None,
         typer.Option(
-            metavar="Y0 Y1 X0 X1", help="Pixels of a fiducial mark, to register by.",
+            metavar="Y0 Y1 X0 X1",
+            help="Pixels of a fiducial mark, to register by.",
             show_default=False,
         ),
     ] = None,
     reach: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", help="Largest shift of two slices that are compared. Default: 16.",
-                     show_default=False),
+        typer.Option(
+            metavar="PIXELS",
+            help="Largest shift of two slices that are compared. Default: 16.",
+            show_default=False,
+        ),
     ] = None,
     drop: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Leave out the first N slices (curtains).",
-                     show_default=False),
+        typer.Option(
+            metavar="N", help="Leave out the first N slices (curtains).", show_default=False
+        ),
     ] = None,
     tilt: Annotated[
         float | None,
@@ -98,13 +104,17 @@ def reconstruct(
     ] = None,
     brightness: Annotated[
         bool | None,
-        typer.Option("--brightness/--no-brightness", help="Equalise slices. Default: yes.",
-                     show_default=False),
+        typer.Option(
+            "--brightness/--no-brightness",
+            help="Equalise slices. Default: yes.",
+            show_default=False,
+        ),
     ] = None,
     curtains: Annotated[
         bool | None,
-        typer.Option("--curtains/--no-curtains", help="Take stripes out. Default: no.",
-                     show_default=False),
+        typer.Option(
+            "--curtains/--no-curtains", help="Take stripes out. Default: no.", show_default=False
+        ),
     ] = None,
     denoise: Annotated[
         str | None,
@@ -122,14 +132,16 @@ def reconstruct(
     fit: Annotated[
         str | None,
         typer.Option(
-            metavar="FIT.json|MODEL", help="Label by a fit, or fit gmm, pvmm, bimm1d or bimm2d.",
+            metavar="FIT.json|MODEL",
+            help="Label by a fit, or fit gmm, pvmm, bimm1d or bimm2d.",
             show_default=False,
         ),
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="otsu|kmeans|...", help="Label by a classical method.",
-                     show_default=False),
+        typer.Option(
+            metavar="otsu|kmeans|...", help="Label by a classical method.", show_default=False
+        ),
     ] = None,
     phases: Annotated[
         int | None,
@@ -137,8 +149,11 @@ def reconstruct(
     ] = None,
     stack: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Stack that a fit or method labels. Default: the first.",
-                     show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="Stack that a fit or method labels. Default: the first.",
+            show_default=False,
+        ),
     ] = None,
     thickness: Annotated[
         str | None,
@@ -150,28 +165,43 @@ def reconstruct(
     ] = None,
     ruler: Annotated[
         str | None,
-        typer.Option(metavar="Y0 Y1 X0 X1", help="Pixels that show the ruler's four marks.",
-                     show_default=False),
+        typer.Option(
+            metavar="Y0 Y1 X0 X1",
+            help="Pixels that show the ruler's four marks.",
+            show_default=False,
+        ),
     ] = None,
     ruler_angle: Annotated[
         float | None,
-        typer.Option(metavar="DEGREES", help="Of inclined marks to the milling direction.",
-                     show_default=False),
+        typer.Option(
+            metavar="DEGREES",
+            help="Of inclined marks to the milling direction.",
+            show_default=False,
+        ),
     ] = None,
     grid: Annotated[
         float | None,
-        typer.Option(metavar="S", help="Spacing of the grid along z. Default: the pixel's.",
-                     show_default=False),
+        typer.Option(
+            metavar="S",
+            help="Spacing of the grid along z. Default: the pixel's.",
+            show_default=False,
+        ),
     ] = None,
     fill: Annotated[
         str | None,
-        typer.Option(metavar="nearest|spline|learned", help="Default: learned for two phases.",
-                     show_default=False),
+        typer.Option(
+            metavar="nearest|spline|distance|learned",
+            help="Default: learned for two phases.",
+            show_default=False,
+        ),
     ] = None,
     inpainting: Annotated[
         str | None,
-        typer.Option(metavar="WEIGHTS", help="Of train-inpainting. Default: the package's.",
-                     show_default=False),
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Of train-inpainting. Default: the package's.",
+            show_default=False,
+        ),
     ] = None,
     until: Annotated[
         str | None,

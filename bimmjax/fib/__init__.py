@@ -1,6 +1,6 @@
 """From raw FIB-SEM stacks to a measured structure.
 
-Registration, thickness, clean-up, repositioning, filled gaps; `reconstruct` does all of it in order.
+Registration, thickness, clean-up, repositioning, filled gaps; `reconstruct` does all in order.
 """
 
 from bimmjax.fib._clean.brightness import Equalised as Equalised

@@ -134,7 +134,10 @@ def isotropy(told: Mapping[str, Any], phase: int | None = None) -> Figure:
     errors = told["anisotropy"][name]
     made = figure(9.4, 3.2)
     panels = made.subplots(1, 2)
-    ways = (("two_point", "Two-point correlation", "e_tpcf"), ("lineal_path", "Lineal path", "e_lpf"))
+    ways = (
+        ("two_point", "Two-point correlation", "e_tpcf"),
+        ("lineal_path", "Lineal path", "e_lpf"),
+    )
     looks = {"x": "-", "y": "--", "z": "-"}
     for axes, (key, words, error) in zip(panels, ways, strict=True):
         reach = 0.0

@@ -7,7 +7,7 @@ from bimmjax.report._maps_page import maps_page as maps_page
 from bimmjax.report._maps_page import write_maps_report as write_maps_report
 from bimmjax.report._page import page as page
 from bimmjax.report._reconstruction_page import draw_step as draw_step
-from bimmjax.report._reconstruction_page import words as reconstruction_words
+from bimmjax.report._reconstruction_page import reconstruction_words as reconstruction_words
 from bimmjax.report._reconstruction_page import (
     write_reconstruction_report as write_reconstruction_report,
 )

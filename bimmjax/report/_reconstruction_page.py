@@ -41,8 +41,8 @@ _CAPTIONS = {
     "placed": "Slices where they lie in depth; nothing is known in the white gaps between them.",
     "filled": "The registered stack with slices of equal thickness (before), and what was "
     "reconstructed (after).",
-    "isotropy": "A structure that is isotropic has the same curves along x, y and z. Where the true "
-    "structure is known to be, the distance between the curves tells the error of the "
+    "isotropy": "A structure that is isotropic has the same curves along x, y and z. Where the "
+    "true structure is known to be, the distance between the curves tells the error of the "
     "reconstruction; where it is not, it tells nothing about it.",
 }
 
@@ -101,7 +101,9 @@ def write_reconstruction_report(
                     wide=True)
             for path in sorted(done.folder.glob("*.png"))
         ]  # fmt: skip
-        body.append(section(_HEADS[name], f"<p>{escape(words(made, done))}</p>", *images))
+        body.append(
+            section(_HEADS[name], f"<p>{escape(reconstruction_words(made, done))}</p>", *images)
+        )
     body.append(section("How it was made", _origin(made, command)))
     path = Path(made.out if folder is None else folder) / PAGE
     first = next(iter(made.plan.stacks.values()))
@@ -112,7 +114,7 @@ def write_reconstruction_report(
     return path
 
 
-def words(made: Reconstruction, done: Done) -> str:
+def reconstruction_words(made: Reconstruction, done: Done) -> str:
     """What a step tells, in a sentence or two."""
     return _WORDS[done.name](made, done.told)
 
@@ -185,6 +187,7 @@ def _place(made: Reconstruction, told: dict[str, Any]) -> str:
 
 def _fill(made: Reconstruction, told: dict[str, Any]) -> str:
     ways = {"nearest": "the nearest slice", "spline": "cubic splines",
+            "distance": "cubic splines of the distances from outlines",
             "learned": "a network that has learned it"}  # fmt: skip
     return f"Filled by {ways[told['method']]}."
 
@@ -228,15 +231,27 @@ def _pictures(
     match done.name:
         case "register":
             if told["shifts"]:
-                yield "drift", lambda: plot.drift(
-                    told["shifts"], told["refused"], reference=told["reference"]
+                yield (
+                    "drift",
+                    lambda: plot.drift(
+                        told["shifts"], told["refused"], reference=told["reference"]
+                    ),
                 )
-            yield "registered", lambda: plot.stacks(
-                {"raw": even(raw[first]), "registered": even(done.volume(first))}
+            yield (
+                "registered",
+                lambda: plot.stacks(
+                    {"raw": even(raw[first]), "registered": even(done.volume(first))}
+                ),
             )
         case "clean":
-            yield "cleaned", lambda: plot.stacks(
-                {"before": even(steps["register"].volume(first)), "after": even(done.volume(first))}
+            yield (
+                "cleaned",
+                lambda: plot.stacks(
+                    {
+                        "before": even(steps["register"].volume(first)),
+                        "after": even(done.volume(first)),
+                    }
+                ),
             )
         case "label":
             grey = steps["fill" if plan.order == "grey" else "clean"].volume(first)
@@ -252,12 +267,15 @@ def _pictures(
         case "place":
             yield "placed", lambda: _drawn(made, done, first)
         case "fill":
-            yield "filled", lambda: plot.stacks(
-                {
-                    "before": even(steps["clean"].volume(first)),
-                    "after": done.volume("labels" if plan.order == "labels" else first),
-                },
-                phases=_phases(made),
+            yield (
+                "filled",
+                lambda: plot.stacks(
+                    {
+                        "before": even(steps["clean"].volume(first)),
+                        "after": done.volume("labels" if plan.order == "labels" else first),
+                    },
+                    phases=_phases(made),
+                ),
             )
         case "describe":
             yield "isotropy", lambda: plot.isotropy(told)
@@ -309,8 +327,8 @@ def _found(made: Reconstruction) -> str:
             ", ".join("-" if c is None else f"{c:.3g}" for c in chords),
             *("-" if errors[k] is None else f"{errors[k]:.4f}" for k in ("e_tpcf", "e_lpf", "e_d")),
         ])  # fmt: skip
-    heads = [("", "value"), ("share", "value"), (f"diameter x, y, z ({length_name(unit)})", "value"),
-             ("e TPCF", "value"), ("e LPF", "value"), ("e D", "value")]  # fmt: skip
+    names = ("", "share", f"diameter x, y, z ({length_name(unit)})", "e TPCF", "e LPF", "e D")
+    heads = [(name, "value") for name in names]
     areas = told["interface_areas"]["crofton"]
     listed = "; ".join(f"{pair}: {area:.4g}" for pair, area in areas.items() if area is not None)
     return table(heads, rows) + (

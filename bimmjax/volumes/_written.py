@@ -60,9 +60,7 @@ def write_resumably(
     >>> folder.cleanup()
     """
     tell = progress or (lambda done, total: None)
-    store = Unfinished(
-        out, volume, {"": volume.dtype}, identity, shard=SHARD, overwrite=overwrite
-    )
+    store = Unfinished(out, volume, {"": volume.dtype}, identity, shard=SHARD, overwrite=overwrite)
     done = 0
     for box in _boxes(volume):
         if not store.done(box):

@@ -88,7 +88,9 @@ def test_a_plan_in_a_file_is_beaten_by_options(stack: str, run: Run, here: Path)
         (["s.tif", "--plan", "none.toml"], "plan: got none.toml"),
     ],
 )
-def test_bad_input_is_told_in_a_line(stack: str, run: Run, here: Path, words: list[str], error: str):
+def test_bad_input_is_told_in_a_line(
+    stack: str, run: Run, here: Path, words: list[str], error: str
+):
     ended = run("reconstruct", *words, "--out", "made")
     assert ended.status == 2
     assert ended.error.count("\n") == 1

@@ -14,8 +14,8 @@ from bimmjax.fib._clean.denoise import denoise
 from bimmjax.fib._pipeline.plan import Plan, Region
 from bimmjax.fib._pipeline.step import Done, Work
 from bimmjax.fib._register.field import common_field, drop_slices, move_slices
-from bimmjax.fib._register.registration import cut_region
 from bimmjax.fib._register.onto import register_onto
+from bimmjax.fib._register.registration import cut_region
 from bimmjax.fib._register.stack import register_stack
 from bimmjax.fib._register.tilt import untilt
 from bimmjax.volumes import Volume

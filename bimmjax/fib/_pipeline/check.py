@@ -24,7 +24,9 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
     opened: dict[str, Volume] = {}
     for name, source in given.items():
         if not _NAME.fullmatch(name) or name == "labels":
-            raise InputError(f"stacks: got name {name!r}, wants letters, digits, . _ - (not labels)")
+            raise InputError(
+                f"stacks: got name {name!r}, wants letters, digits, . _ - (not labels)"
+            )
         opened[name] = open_volume(
             source, spacing=plan.pixel or None, unit=plan.unit or None if plan.pixel else None
         )

@@ -118,7 +118,9 @@ def check_label(plan: Plan) -> None:
         )
 
 
-def _check_channels(name: str, folder: str | os.PathLike[str], count: int, names: list[str]) -> None:
+def _check_channels(
+    name: str, folder: str | os.PathLike[str], count: int, names: list[str]
+) -> None:
     from bimmjax.nets import recipe_of
 
     path = Path(folder) / "recipe.toml"

@@ -23,7 +23,5 @@ def measure(work: Work, labels: Volume, phases: int) -> dict[str, Any]:
         tell(told, 8)
 
     small = labels.voxels <= _MOST_IN_MEMORY
-    found = describe(
-        labels, phases, ignore=None, parts=small, marching=small, progress=progress
-    )
+    found = describe(labels, phases, ignore=None, parts=small, marching=small, progress=progress)
     return found.to_dict()

@@ -60,9 +60,7 @@ def _measured(
         return thickness_from_ruler(
             strip, angle=told.angle, outlier_rule=told.outliers, progress=work.tell("ruler")
         )
-    return thickness_from_images(
-        images, outlier_rule=told.outliers, progress=work.tell("images")
-    )
+    return thickness_from_images(images, outlier_rule=told.outliers, progress=work.tell("images"))
 
 
 def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thickness:
@@ -99,7 +97,9 @@ def grid_spacing(plan: Plan, pixel: float) -> float:
     return plan.fill.spacing or pixel
 
 
-def places(work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volume]) -> dict[str, Any]:
+def places(
+    work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volume]
+) -> dict[str, Any]:
     """Put slices on the grid; what lies between them has no label, or grey value 0."""
     first = next(iter(slices.values()))
     spacing = grid_spacing(plan, first.spacing[2])
@@ -107,7 +107,9 @@ def places(work: Work, plan: Plan, told: dict[str, Any], slices: dict[str, Volum
     found = reposition(positions, spacing)
     moved = np.abs(found - np.rint(positions / spacing))
     for name, volume in slices.items():
-        work.write(name, _with_gaps(volume, found, spacing, NO_LABEL if plan.order == "labels" else 0))
+        work.write(
+            name, _with_gaps(volume, found, spacing, NO_LABEL if plan.order == "labels" else 0)
+        )
     return {
         "places": found,
         "positions": positions,
@@ -125,12 +127,13 @@ def filled(
 ) -> dict[str, Any]:
     """Fill the gaps between slices at their places; labels of two `phases` by the network."""
     labels = plan.order == "labels"
-    method = plan.fill.method or ("learned" if labels and phases == 2 else "spline")
+    usual = ("learned" if phases == 2 else "distance") if labels else "spline"
+    method = plan.fill.method or usual
     for name, volume in slices.items():
         made = fill(
             volume, np.asarray(told["places"]), method=method,
             kind="labels" if labels else "grey", spacing=told["spacing"],
-            **({"network": plan.fill.network or None} if method == "learned" else {}),
+            network=plan.fill.network or None,
         )  # fmt: skip
         work.write(name, like(made, volume.dtype))
     return {"method": method}

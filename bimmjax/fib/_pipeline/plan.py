@@ -15,7 +15,7 @@ from bimmjax._core.checks import InputError, choice, real_number, whole_number
 
 ORDERS = ("labels", "grey")
 SOURCES = ("even", "file", "ruler", "images")
-FILLINGS = ("nearest", "spline", "learned")
+FILLINGS = ("nearest", "spline", "distance", "learned")
 DENOISERS = ("none", "nlm", "gaussian", "median", "tv")
 METHODS = ("otsu", "kmeans", "spatial-kmeans", "clahe-otsu")
 MODELS = ("gmm", "pvmm", "bimm1d", "bimm2d")
@@ -110,7 +110,8 @@ class Fill:
     """How the gaps between repositioned slices are filled.
 
     spacing : of the grid along z; 0: the pixel size.
-    method : nearest, spline or learned; "" is learned for two phases of labels, else spline.
+    method : nearest, spline, distance or learned (see `fill`); "" is learned for labels of two
+        phases, distance for those of more, spline for grey values.
     network : weights of `train_inpainting`; by default those that come with the package.
     """
 
@@ -268,10 +269,10 @@ def _check(plan: Plan) -> None:
     real_number("fill.spacing", plan.fill.spacing, 0.0, 1e12)
     if plan.fill.method:
         choice("fill.method", plan.fill.method, FILLINGS)
-    if plan.order == "grey" and plan.fill.method == "learned":
+    if plan.order == "grey" and plan.fill.method in ("distance", "learned"):
         raise InputError(
-            'fill.method: got "learned" for grey values, wants "spline" or "nearest": the network '
-            "fills labels"
+            f"fill.method: got {plan.fill.method!r} for grey values, wants 'spline' or 'nearest': "
+            "it fills labels"
         )
 
 

@@ -14,7 +14,7 @@ from bimmjax.fib._pipeline import align, label, measure, place
 from bimmjax.fib._pipeline.check import check_stacks
 from bimmjax.fib._pipeline.plan import Plan, plan_of
 from bimmjax.fib._pipeline.step import Done, Progress, Work, fingerprint, run_step
-from bimmjax.volumes import Volume, open_volume
+from bimmjax.volumes import Volume
 
 STEPS = {
     "labels": ("register", "clean", "label", "thickness", "place", "fill", "describe"),
@@ -152,7 +152,7 @@ def _steps(
     progress: Progress,
 ) -> Iterator[Done]:
     """Each step in turn, done or found."""
-    names, steps = list(plan.stacks), made.steps
+    names = list(plan.stacks)
     raw = opened[align.reference_of(plan)]
     slices = (plan.register.drop, raw.shape[0])
     told = asdict(plan)

@@ -52,9 +52,13 @@ class Work:
         self.name, self.folder, self.digest = name, folder, digest
         self._progress = progress
 
-    def tell(self, what: str) -> Callable[[int, int], object]:
+    def tell(self, what: str) -> Callable[[int, int], None]:
         """`progress(done, all)` of a part of this step."""
-        return lambda done, total: self._progress(f"{self.name}: {what}", done, total)
+
+        def told(done: int, total: int) -> None:
+            self._progress(f"{self.name}: {what}", done, total)
+
+        return told
 
     def write(self, name: str, volume: Volume) -> Volume:
         """Write a volume unless an earlier run has; whole blocks of a killed one are kept."""
@@ -117,7 +121,7 @@ def fingerprint(source: Any) -> Any:
     volume = open_volume(source)
     found = hashlib.sha256(f"{volume.shape} {volume.dtype} {volume.spacing}".encode())
     for z in range(0, volume.shape[0], 16):
-        found.update(np.ascontiguousarray(volume.read(slice(z, z + 16), slice(None), slice(None))))
+        found.update(volume.read(slice(z, z + 16), slice(None), slice(None)).tobytes())
     return found.hexdigest()
 
 
