@@ -13,6 +13,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from bimmjax import (
         descriptors,
+        fib,
         fitting,
         maps,
         models,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
     from bimmjax._core.checks import InputError
     from bimmjax.descriptors import Description, Scores, describe, evaluate
+    from bimmjax.fib import reconstruct
     from bimmjax.fitting import Fit, fit
     from bimmjax.maps import Maps, map_fits, open_maps
     from bimmjax.models import Params
@@ -37,6 +39,7 @@ _HOME = {
     "Scores": "bimmjax.descriptors",
     "describe": "bimmjax.descriptors",
     "evaluate": "bimmjax.descriptors",
+    "reconstruct": "bimmjax.fib",
     "Fit": "bimmjax.fitting",
     "fit": "bimmjax.fitting",
     "Maps": "bimmjax.maps",
@@ -54,6 +57,7 @@ _HOME = {
 }
 _SUBPACKAGES = (
     "descriptors",
+    "fib",
     "fitting",
     "maps",
     "models",
@@ -79,6 +83,7 @@ __all__ = [
     "describe",
     "descriptors",
     "evaluate",
+    "fib",
     "fit",
     "fitting",
     "map_fits",
@@ -89,6 +94,7 @@ __all__ = [
     "open_volume",
     "predict",
     "properties",
+    "reconstruct",
     "segment",
     "segmentation",
     "sim",
