@@ -12,12 +12,15 @@ from bimmjax.volumes._convert import SHARD
 from bimmjax.volumes._unfinished import Box, Unfinished, fitted, voxels_of
 from bimmjax.volumes._volume import Volume
 
+_MOST = 2**29  # voxels that are worked out together
+
 
 def write_resumably(
     volume: Volume,
     out: str | os.PathLike[str],
     identity: Mapping[str, Any],
     *,
+    whole_slices: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
@@ -33,6 +36,9 @@ def write_resumably(
         The folder to make, `NAME.zarr`. It appears when it is complete.
     identity : mapping
         JSON-able: what decides the voxels. Blocks of an earlier run with the same one are kept.
+    whole_slices : bool
+        Read as much of the slices at a time as memory allows: for volumes each slice of which is
+        worked out whole, whatever is read of it. Else a shard at a time.
     overwrite : bool
         Replace `out`, and drop what was begun with another identity.
     progress : callable, optional
@@ -62,7 +68,7 @@ def write_resumably(
     tell = progress or (lambda done, total: None)
     store = Unfinished(out, volume, {"": volume.dtype}, identity, shard=SHARD, overwrite=overwrite)
     done = 0
-    for box in _boxes(volume):
+    for box in _boxes(volume, _MOST if whole_slices else 0):
         if not store.done(box):
             store.write(box, {"": volume.read(*box)})
         done += voxels_of(box)
@@ -70,8 +76,12 @@ def write_resumably(
     return store.finish({})
 
 
-def _boxes(volume: Volume) -> list[Box]:
-    shard = fitted(SHARD, volume.shape)
+def _boxes(volume: Volume, most: int) -> list[Box]:
+    """Shards, or rows and rectangles of them of up to `most` voxels."""
+    z, y, x = fitted(SHARD, volume.shape)
+    shards_x = min(max(most // (z * y * x), 1), -(-volume.shape[2] // x))
+    shards_y = min(max(most // (z * y * x * shards_x), 1), -(-volume.shape[1] // y))
+    shard = (z, y * shards_y, x * shards_x)
     sides = [
         [slice(at, min(at + step, size)) for at in range(0, size, step)]
         for size, step in zip(volume.shape, shard, strict=True)

@@ -82,7 +82,7 @@ def clean(work: Work, plan: Plan, registered: Done) -> dict[str, Any]:
             volume = remove_curtains(volume)
         if plan.clean.denoise != "none":
             volume = denoise(volume, plan.clean.denoise)
-        work.write(name, like(volume, before.dtype))
+        work.write(name, like(volume, before.dtype), whole_slices=True)
     return told
 
 
@@ -98,8 +98,12 @@ def like(volume: Volume, dtype: np.dtype[Any]) -> Volume:
     limits = np.iinfo(dtype)
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        values = np.rint(volume.read(z, y, x))
-        return np.clip(np.nan_to_num(values), limits.min, limits.max).astype(dtype)
+        found = np.empty([s.stop - s.start for s in (z, y, x)], dtype)
+        # Slice by slice: floats take much more memory.
+        for k, i in enumerate(range(z.start, z.stop)):
+            values = np.rint(np.nan_to_num(volume.read(slice(i, i + 1), y, x)[0]))
+            found[k] = np.clip(values, limits.min, limits.max)
+        return found
 
     return replace(volume, dtype=dtype, reader=read)
 

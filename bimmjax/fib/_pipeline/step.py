@@ -60,11 +60,14 @@ class Work:
 
         return told
 
-    def write(self, name: str, volume: Volume) -> Volume:
+    def write(self, name: str, volume: Volume, *, whole_slices: bool = False) -> Volume:
         """Write a volume unless an earlier run has; whole blocks of a killed one are kept."""
         path = self.folder / f"{name}.zarr"
         if not path.exists():
-            write_resumably(volume, path, {"step": self.digest}, progress=self.tell(name))
+            write_resumably(
+                volume, path, {"step": self.digest},
+                whole_slices=whole_slices, progress=self.tell(name),
+            )  # fmt: skip
         return open_volume(path)
 
 
