@@ -150,7 +150,7 @@ def test_two_slices_and_one():
 def test_what_changes_smoothly_is_the_structures():
     rng = np.random.default_rng(7)
     own = ndimage.gaussian_filter1d(rng.normal(size=(200, 2)), 6, axis=0)
-    own = np.asarray(own) * (0.4 / np.std(own)) + 0.2
+    own = np.multiply(own, 0.4 / np.std(own)) + 0.2
     drift = rng.normal(0, 0.3, (200, 2)).cumsum(0) + rng.normal(0, 0.3, (200, 2))
     drift -= drift[0]
     kept = without_structure(drift + own.cumsum(0) - own[0])
