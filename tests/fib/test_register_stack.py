@@ -32,10 +32,6 @@ def rms(errors: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def _steps_rms(errors: np.ndarray) -> float:
-    return rms(np.diff(errors, axis=0))
-
-
 def test_a_chain_comes_back():
     # More slices than go through together.
     stack, truth = drifting(37)
@@ -122,7 +118,7 @@ def test_a_stack_is_never_read_whole():
     assert max(most) <= 16
     assert sum(most) == 40
     np.testing.assert_allclose(found.shifts, register_stack(stack, detrend="none").shifts)
-    assert _steps_rms(found.shifts - truth) < 0.05
+    assert rms(found.shifts - truth) < 0.1
 
 
 def test_chains_are_the_weighted_least_squares():
@@ -154,7 +150,7 @@ def test_two_slices_and_one():
 def test_what_changes_smoothly_is_the_structures():
     rng = np.random.default_rng(7)
     own = ndimage.gaussian_filter1d(rng.normal(size=(200, 2)), 6, axis=0)
-    own = own * (0.4 / own.std()) + 0.2
+    own = np.multiply(own, 0.4 / np.std(own)) + 0.2
     drift = rng.normal(0, 0.3, (200, 2)).cumsum(0) + rng.normal(0, 0.3, (200, 2))
     drift -= drift[0]
     kept = without_structure(drift + own.cumsum(0) - own[0])
@@ -248,3 +244,15 @@ def test_stacks_that_do_not_match():
         register_onto(np.ones((3, 48, 48)), np.ones((3, 48, 48)), features="lines")
     with pytest.raises(InputError, match="none can be registered"):
         register_onto(np.ones((3, 48, 48)), np.ones((3, 48, 48)))
+
+
+def test_one_very_sure_pair_does_not_outweigh_the_rest():
+    rng = np.random.default_rng(11)
+    places = rng.normal(size=(30, 2)).cumsum(0)
+    shifts = np.full((2, 30, 2), np.nan)
+    alike = np.full((2, 30), 0.3)
+    for k, lag in enumerate((1, 2)):
+        shifts[k, lag:] = places[lag:] - places[:-lag]
+    alike[0, 9] = 1.0
+    found, _ = chained(shifts, alike, (1, 2))
+    np.testing.assert_allclose(found, places - places[0], atol=1e-4)

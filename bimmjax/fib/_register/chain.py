@@ -7,7 +7,8 @@ from scipy.linalg import solveh_banded
 
 _ROUNDS = 8
 _STEEP = 4
-_TIE = 1e-7
+_LEAST = 0.03
+_TIE = 1e-9
 """Weight of "as its neighbour" where nothing was measured: refused slices lie between theirs."""
 
 
@@ -16,8 +17,10 @@ def chained(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least squares over all pairs, robust to single wrong ones.
 
-    Minimises Σ w (p_i - p_{i-lag} - s)², weights w by each pair's correlation ρ as the variance
-    of a shift has it, ρ² / (1 - ρ²), and by Huber's rule on what is left over.
+    Minimises Σ w (p_i - p_{i-lag} - s)², weights w by Huber's rule on what is left over and
+    by each pair's correlation ρ: the fourth power of ρ² / (1 - ρ²), whose first is what the
+    variance of a shift has. A structure's own change grows with the lag and is no noise; with the
+    fourth power longer lags hardly count but where the nearest slices do not resemble.
 
     Parameters
     ----------
@@ -30,12 +33,14 @@ def chained(
     refused : (n,) bool, slices that no measured pair joins to an earlier one.
     """
     count = shifts.shape[1]
-    seen = np.isfinite(shifts).all(2) & np.isfinite(correlations)
+    seen = np.asarray(np.isfinite(shifts).all(2) & np.isfinite(correlations))
     for k, lag in enumerate(lags):
         seen[k, :lag] = False
     square = np.where(seen, np.clip(correlations, 0.01, 0.9999), 0.0) ** 2
-    sure = np.where(seen, (square / (1.0 - square)) ** _STEEP, 0.0)
-    sure /= max(float(sure.max()), 1e-12)
+    sure = square / (1.0 - square)
+    usual = float(np.median(sure[0][seen[0]])) if seen[0].any() else 1.0
+    # Within bounds: no pair may be so sure that others fall below the ties.
+    sure = np.where(seen, np.clip(sure / usual, _LEAST, 1.0) ** _STEEP, 0.0)
     given = np.where(seen[..., None], shifts, 0.0)
     weights = sure
     places = np.zeros((count, 2))
@@ -70,12 +75,12 @@ def _solved(weights: np.ndarray, given: np.ndarray, lags: tuple[int, ...]) -> np
 
 
 def _refused(seen: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
-    back = seen.any(0)
-    onward = np.zeros_like(back)
+    back = np.asarray(seen.any(0))
+    onward = np.zeros(seen.shape[1], bool)
     for k, lag in enumerate(lags):
         onward[:-lag] |= seen[k, lag:]
     first = int(np.argmax(back | onward))
-    refused = ~back
+    refused = np.asarray(~back)
     # A chain begins somewhere: with the first slice that any other is joined to.
     refused[first] = not (back | onward)[first]
     return refused

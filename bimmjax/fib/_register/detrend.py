@@ -38,7 +38,7 @@ def _filtered(steps: np.ndarray) -> np.ndarray:
     mean = steps.mean()
     scatter = gaussian_filter1d(steps, _SMOOTHED, mode="reflect").std()
     kept = mean if abs(mean) > _STEADY * scatter else 0.0
-    waves = dct(steps - mean, norm="ortho")
+    waves = np.asarray(dct(steps - mean, norm="ortho"))
     power = waves[1:] ** 2
     unit = power.mean()
     if unit < 1e-16:
@@ -46,7 +46,7 @@ def _filtered(steps: np.ndarray) -> np.ndarray:
     omega = np.pi * np.arange(steps.size) / steps.size
     walk, jitter, own = _fitted(omega[1:], power / unit, omega)
     share = (walk + jitter) / (walk + jitter + own)
-    return kept + idct(share * waves, norm="ortho")
+    return kept + np.asarray(idct(share * waves, norm="ortho"))
 
 
 def _fitted(
