@@ -153,6 +153,7 @@ class _Run:
         self._resume()
 
     def finish(self, progress: Progress | None) -> Path:
+        """Learn to the end."""
         shown = self._validation()
         while not self.course.over(self.recipe):
             self._epoch(shown)
@@ -160,7 +161,7 @@ class _Run:
                 progress(self.history[-1])
         target = self.folder / f"inpainting-{self.told.network}.safetensors"
         best = min(self.history, key=lambda told: told["loss"])
-        trained.save(target, self.best, {**self.told._asdict(), **best, "history": None})
+        trained.save(target, self.best, {**self.told._asdict(), **best})
         return target
 
     def _epoch(self, shown: list[Batch]) -> None:
