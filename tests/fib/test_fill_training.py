@@ -135,5 +135,5 @@ def test_refusals(tmp_path: Path, settings: dict[str, Any], message: str):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="out: got .*file, which cannot be written"):
+    with pytest.raises(InputError, match=r"out: got .*file, which cannot be written"):
         train_inpainting(tmp_path / "file", epochs=1, steps=1)
