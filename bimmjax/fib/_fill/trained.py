@@ -18,6 +18,7 @@ from bimmjax.fib._fill.slice_network import SliceNetwork
 from bimmjax.nets._train import checkpoint
 
 NETWORKS = {"slices": SliceNetwork, "article": InpaintNetwork}
+_WANTS = "wants a safetensors file of train_inpainting"
 _FOLDER = Path(__file__).parent / "weights"
 
 
@@ -69,23 +70,32 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) 
         save_file(half, partial, metadata={"made": json.dumps(dict(told))})
 
 
-def _load(path: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
+def told_of(path: Path) -> dict[str, Any]:
+    """What a file tells of its making."""
+    return _read(path)[1]
 
-    wants = "wants a safetensors file of train_inpainting"
-    try:
-        with safe_open(path, "np") as file:
-            told = json.loads((file.metadata() or {}).get("made", "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise InputError(f"network: got {path}, which cannot be read ({reason}); {wants}") from None
+
+def _load(path: Path) -> Any:
+    arrays, told = _read(path)
     if told.get("network") not in NETWORKS:
-        raise InputError(f"network: got {path}, which is of something else; {wants}")
+        raise InputError(f"network: got {path}, which is of something else; {_WANTS}")
     for name, value in arrays.items():
         if not np.isfinite(value).all():
             raise InputError(f"network: got {path} with values in {name} that are not finite")
     net = build(told["network"])
-    params = nnx.state(net, nnx.Param)
-    nnx.update(net, checkpoint.restored(params, arrays, path))
+    nnx.update(net, checkpoint.restored(nnx.state(net, nnx.Param), arrays, path))
     return net
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            told = json.loads((file.metadata() or {}).get("made", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, told  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise InputError(
+            f"network: got {path}, which cannot be read ({reason}); {_WANTS}"
+        ) from None

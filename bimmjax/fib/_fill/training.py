@@ -6,20 +6,15 @@ import json
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
-from jax import Array
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.fib._fill import examples, trained
 from bimmjax.fib._fill.examples import Batch
+from bimmjax.fib._fill.step import Found, Stepper
 from bimmjax.nets._train import checkpoint
 from bimmjax.nets._train.recipe import Recipe
 from bimmjax.nets._train.schedule import Course, rate
@@ -140,19 +135,15 @@ class _Run:
             final_rate=0.01,
         )  # fmt: skip
         self.net = trained.build(told.network, seed=told.seed)
-        graph, params, rest = nnx.split(self.net, nnx.Param, ...)
-        rule = optax.scale_by_adam()
-        self.state = (params, rule.init(params))
-        self.best = checkpoint.named_arrays(params)
+        self.stepper = Stepper(self.net, told.network)
+        self.best = checkpoint.named_arrays(self.stepper.params)
         self.course = Course()
         self.history: list[dict[str, float]] = []
         self._sources: dict[int, Any] = {}
-        loss = _LOSSES[told.network]
-        self._learn = jax.jit(partial(_learn, graph, rest, rule, loss), donate_argnums=0)
-        self._look = jax.jit(partial(_look, graph, rest, loss))
         self._resume()
 
     def finish(self, progress: Progress | None) -> Path:
+        """Learn to the end."""
         shown = self._validation()
         while not self.course.over(self.recipe):
             self._epoch(shown)
@@ -160,7 +151,7 @@ class _Run:
                 progress(self.history[-1])
         target = self.folder / f"inpainting-{self.told.network}.safetensors"
         best = min(self.history, key=lambda told: told["loss"])
-        trained.save(target, self.best, {**self.told._asdict(), **best, "history": None})
+        trained.save(target, self.best, {**self.told._asdict(), **best})
         return target
 
     def _epoch(self, shown: list[Batch]) -> None:
@@ -169,29 +160,32 @@ class _Run:
         for step in range(self.told.steps):
             speed = rate(self.recipe, self.course, step)
             batch = self._batch(self.course.epoch * self.told.steps + step)
-            self.state, loss = self._learn(self.state, batch, jnp.float32(speed))
-            seen.append(float(loss))
-        found = np.mean([self._look(self.state[0], batch) for batch in shown], 0)
-        if not np.isfinite(found[0]):
+            seen.append(self.stepper.learn(batch, speed))
+        found = Found(*np.mean([self.stepper.look(batch) for batch in shown], 0))
+        if not np.isfinite(found.loss):
             raise InputError("network: got values that are not finite; wants another seed")
-        self.course = self.course.after(float(found[0]), self.recipe, time.perf_counter() - before)
+        self.course = self.course.after(
+            float(found.loss), self.recipe, time.perf_counter() - before
+        )
         now = {
             "epoch": self.course.epoch,
             "learned": float(np.mean(seen)),
-            "loss": float(found[0]),
-            "wrong": float(found[1]),
-            "spline_wrong": float(found[2]),
+            "loss": float(found.loss),
+            "wrong": float(found.wrong),
+            "spline_wrong": float(found.spline_wrong),
             "seconds": self.course.seconds,
         }
         self.history.append(now)
         if self.course.best_epoch == self.course.epoch:
-            self.best = checkpoint.named_arrays(self.state[0])
+            self.best = checkpoint.named_arrays(self.stepper.params)
         self._keep()
 
     def _keep(self) -> None:
         arrays = {
             **{f"best/{name}": value for name, value in self.best.items()},
-            **{f"last/{name}": v for name, v in checkpoint.named_arrays(self.state).items()},
+            **{
+                f"last/{name}": v for name, v in checkpoint.named_arrays(self.stepper.state).items()
+            },
         }
         told = {
             "settings": self.told._asdict(),
@@ -213,7 +207,7 @@ class _Run:
                 "same settings, or another folder"
             )
         last = {n.removeprefix("last/"): v for n, v in arrays.items() if n.startswith("last/")}
-        self.state = checkpoint.restored(self.state, last, self.folder)
+        self.stepper.state = checkpoint.restored(self.stepper.state, last, self.folder)
         self.best = {n.removeprefix("best/"): v for n, v in arrays.items() if n.startswith("best/")}
         self.course = Course(**told["course"])
         self.history = told["history"]
@@ -247,44 +241,3 @@ class _Run:
                 source = examples.PlaneExamples(of, rng, _PLANE_PATCH)
             self._sources[number] = source
         return self._sources[number]
-
-
-def _slice_loss(net: Any, batch: Any) -> tuple[Array, Array, Array]:
-    far, offsets, shares, truth = batch
-    logits = net(far, offsets, shares)
-    kept = slice(net.reach, -net.reach)
-    spline = jnp.einsum("byxk,bk->byx", far[:, kept, kept], shares)
-    inside = truth > 0.5
-    loss = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
-    return loss, jnp.mean((logits > 0) != inside), jnp.mean((spline > 0) != inside)
-
-
-def _plane_loss(net: Any, batch: Any) -> tuple[Array, Array, Array]:
-    planes, known, cubic, truth = batch
-    made = net(planes, known, cubic)
-    inside, missing = truth > 0.5, known < 0.5
-
-    def wrong(found: Array) -> Array:
-        return jnp.sum(missing & ((found > 0.5) != inside)) / jnp.sum(missing)
-
-    return jnp.mean((made - truth) ** 2), wrong(made), wrong(cubic)
-
-
-_LOSSES = {"slices": _slice_loss, "article": _plane_loss}
-
-
-def _learn(
-    graph: Any, rest: Any, rule: Any, loss: Any, state: Any, batch: Any, speed: Array
-) -> tuple[Any, Array]:
-    params, kept = state
-
-    def objective(params: Any) -> Array:
-        return loss(nnx.merge(graph, params, rest), batch)[0]
-
-    found, slope = jax.value_and_grad(objective)(params)
-    change, kept = rule.update(slope, kept, params)
-    return (jax.tree.map(lambda p, c: p - speed * c, params, change), kept), found
-
-
-def _look(graph: Any, rest: Any, loss: Any, params: Any, batch: Any) -> tuple[Array, ...]:
-    return loss(nnx.merge(graph, params, rest), batch)
