@@ -22,7 +22,7 @@ from bimmjax.sim import draw_positions, draw_waves, ligament_wavelength
 EDGE, PIXEL = 256, 5.0
 
 
-def wave_slices(key: jax.Array, wavelength: float, positions: np.ndarray, count: int = 1000):
+def wave_slices(key: jax.Array, wavelength: float, positions: np.ndarray, count: int = 400):
     """A levelled wave's field cut at any depth; pixels."""
     waves = draw_waves(key, wavelength, count)
     cycles, phases = np.asarray(waves.cycles, float), np.asarray(waves.phases, float)
