@@ -25,7 +25,7 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
     """Images, blur and shine-through, rulers, outliers, curtains and brightness."""
     del out
     seeds = 2 if quick else 6
-    images, figures = _images(seeds)
+    images, figures = _images(seeds, quick)
     tables = [
         images,
         _soft(1 if quick else 3),
@@ -124,9 +124,9 @@ def _plain(labels: np.ndarray, pixel: float) -> np.ndarray:
     return np.interp(between, np.maximum.accumulate(known[:top]), fine[:top]) * pixel
 
 
-def _images(seeds: int) -> tuple[Table, dict[str, Any]]:
+def _images(seeds: int, quick: bool) -> tuple[Table, dict[str, Any]]:
     rows, figures, taken = [], {}, []
-    for count in (200, 1000):
+    for count in (800,) if quick else (200, 800):
         for name, pixel, ligaments, solid in _CASES:
             say(f"fib_thickness: {name} at {pixel} nm, {count} waves")
             plain, kinds = _Errors(), {n: _Errors() for n in (0.0, 0.1)}
@@ -158,7 +158,7 @@ def _soft(seeds: int) -> Table:
             say(f"fib_thickness: {name} at {pixel} nm, blur of {blur} pixels")
             told, untold, cut = _Errors(), _Errors(), _Errors()
             for seed in range(seeds):
-                labels, true = structure(100 + seed, pixel, ligaments, solid, 1000)
+                labels, true = structure(100 + seed, pixel, ligaments, solid, 800)
                 soft = np.stack([gaussian_filter(s.astype(np.float32), blur) for s in labels])
                 image, spacing = _noisy(soft, 0.05, seed), (10.0, pixel, pixel)
                 found = fib.thickness_from_images(image, spacing=spacing, blur_std=blur * pixel)
@@ -191,10 +191,10 @@ def _shining(
     positions = sim.draw_positions(jax.random.fold_in(key, 1), depth, step=fine)
     places = np.arange(int(depth / fine) + 60) * fine
     length = sim.ligament_wavelength(ligament, solid) / pixel
-    field = wave_slices(key, length, places / pixel, 1000)
+    field = wave_slices(key, length, places / pixel, 400)
     labels = (field >= np.quantile(field, 1.0 - solid)).astype(np.uint8)
-    model = sim.shine_through_model(["epoxy", "gold"], kilovolts)
-    image = np.asarray(sim.backscatter_images(labels, model, (fine, pixel, pixel)))
+    materials, spacing = ["epoxy", "gold"], (fine, pixel, pixel)
+    image = np.asarray(sim.backscatter_images(labels, materials, kilovolts, spacing=spacing))
     return image[np.rint(positions / fine).astype(int)], np.diff(positions)
 
 

@@ -1,6 +1,7 @@
 """Brightness, curtains and noise, taken out slice by slice."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,7 +40,7 @@ def test_slow_changes_are_kept():
     share = np.linspace(0.2, 0.7, 60)
     stack = 0.2 + 0.5 * (rng.random((60, 64, 64)) < share[:, None, None])
     stack = stack + 0.01 * rng.standard_normal(stack.shape)
-    found = np.asarray(equalise_brightness(stack).volume)
+    found: Any = np.asarray(equalise_brightness(stack).volume)
     np.testing.assert_allclose((found > 0.45).mean((1, 2)), (stack > 0.45).mean((1, 2)), atol=1e-3)
     assert np.abs(found - stack).max() < 0.02
 

@@ -133,12 +133,13 @@ def _pattern(plane: np.ndarray, widest: float, multiply: bool) -> np.ndarray:
         slope = _common(steps[a:b], ground[a:b], start, _CUT * spread)
         pattern = np.concatenate([[0.0], np.cumsum(slope)])
         bands.append(pattern - gaussian_filter1d(pattern, widest / 4.0, mode="nearest"))
-    waves = scipy.fft.dct(np.stack(bands), axis=1, norm="ortho")
+    waves: Any = scipy.fft.dct(np.stack(bands), axis=1, norm="ortho")
     mean = waves.mean(0)
     power = uniform_filter1d(mean**2, _SMOOTH, mode="nearest")
     chance = uniform_filter1d(waves.var(0, ddof=1), _SMOOTH, mode="nearest") / _BANDS
     share = np.maximum(1.0 - chance / np.maximum(power, 1e-300), 0.0)
-    return scipy.fft.idct(share * mean, norm="ortho")
+    found: Any = scipy.fft.idct(share * mean, norm="ortho")
+    return found
 
 
 def _common(steps: np.ndarray, ground: np.ndarray, start: np.ndarray, cut: float) -> np.ndarray:

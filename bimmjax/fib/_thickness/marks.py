@@ -120,7 +120,7 @@ def _fitted(
     x = np.arange(profile.size, dtype=np.float64)
     tilt = (x - x.mean()) / x.size
     places, scale = places.copy(), float(width)
-    residual, jacobian = np.zeros_like(x), np.zeros((x.size, 11))
+    residual, jacobian, heights = np.zeros_like(x), np.zeros((x.size, 11)), np.zeros(6)
     for _ in range(_STEPS):
         away = (x - places[:, None]) / scale
         shapes = np.exp(-0.5 * away**2)
