@@ -101,7 +101,8 @@ def thickness_from_images(
     -----
     The field should show some hundred features: the error is about that of counting them. Images
     in which the beam shows what lies below a slice change less from slice to slice than the
-    structure does: thicknesses come out too small. Labels do not have this bias.
+    structure does: thicknesses come out too small (by 17 and 37 % for ligaments of 30 nm at 1 and 2
+    kV). Labels do not have this bias.
 
     Examples
     --------
