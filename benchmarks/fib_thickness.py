@@ -24,9 +24,15 @@ _EDGE = 256
 def run(quick: bool, out: Path) -> dict[str, Any]:
     """Images, blur and shine-through, rulers, outliers, curtains and brightness."""
     del out
-    seeds = 2 if quick else 5
-    images, figures = _images(seeds)
-    tables = [images, _soft(2 if quick else 3), _rulers(seeds), _outliers(), _clean(2)]
+    seeds = 2 if quick else 6
+    images, figures = _images(seeds, quick)
+    tables = [
+        images,
+        _soft(1 if quick else 3),
+        _rulers(seeds),
+        _outliers(),
+        _clean(1 if quick else 3),
+    ]
     notes = [
         f"slices of {_EDGE} x {_EDGE} pixels over {_DEPTH:g} nm, gamma thicknesses of mean 10.16 "
         "and std 3.12 nm, cut at their exact depths; errors are in % of the mean thickness, of all "
@@ -118,9 +124,9 @@ def _plain(labels: np.ndarray, pixel: float) -> np.ndarray:
     return np.interp(between, np.maximum.accumulate(known[:top]), fine[:top]) * pixel
 
 
-def _images(seeds: int) -> tuple[Table, dict[str, Any]]:
+def _images(seeds: int, quick: bool) -> tuple[Table, dict[str, Any]]:
     rows, figures, taken = [], {}, []
-    for count in (200, 2000):
+    for count in (800,) if quick else (200, 800):
         for name, pixel, ligaments, solid in _CASES:
             say(f"fib_thickness: {name} at {pixel} nm, {count} waves")
             plain, kinds = _Errors(), {n: _Errors() for n in (0.0, 0.1)}
@@ -152,7 +158,7 @@ def _soft(seeds: int) -> Table:
             say(f"fib_thickness: {name} at {pixel} nm, blur of {blur} pixels")
             told, untold, cut = _Errors(), _Errors(), _Errors()
             for seed in range(seeds):
-                labels, true = structure(100 + seed, pixel, ligaments, solid, 2000)
+                labels, true = structure(100 + seed, pixel, ligaments, solid, 800)
                 soft = np.stack([gaussian_filter(s.astype(np.float32), blur) for s in labels])
                 image, spacing = _noisy(soft, 0.05, seed), (10.0, pixel, pixel)
                 found = fib.thickness_from_images(image, spacing=spacing, blur_std=blur * pixel)
@@ -185,10 +191,10 @@ def _shining(
     positions = sim.draw_positions(jax.random.fold_in(key, 1), depth, step=fine)
     places = np.arange(int(depth / fine) + 60) * fine
     length = sim.ligament_wavelength(ligament, solid) / pixel
-    field = wave_slices(key, length, places / pixel, 2000)
+    field = wave_slices(key, length, places / pixel, 400)
     labels = (field >= np.quantile(field, 1.0 - solid)).astype(np.uint8)
-    model = sim.shine_through_model(["epoxy", "gold"], kilovolts)
-    image = np.asarray(sim.backscatter_images(labels, model, (fine, pixel, pixel)))
+    materials, spacing = ["epoxy", "gold"], (fine, pixel, pixel)
+    image = np.asarray(sim.backscatter_images(labels, materials, kilovolts, spacing=spacing))
     return image[np.rint(positions / fine).astype(int)], np.diff(positions)
 
 
@@ -208,8 +214,8 @@ def _rulers(seeds: int) -> Table:
                 true = np.diff(positions)
                 given.add(fib.thickness_from_ruler(seen, ruler), true)
                 found.add(fib.thickness_from_ruler(seen, rows=(0, 44), angle=angle), true)
-            rows += [[width, round(angle, 1), noise, "given", *given.row(), given.outliers],
-                     [width, round(angle, 1), noise, "found", *found.row(), found.outliers]]  # fmt: skip
+            for kind, errors in (("given", given), ("found", found)):
+                rows.append([width, round(angle, 1), noise, kind, *errors.row(), errors.outliers])
     columns = [
         "pixels",
         "angle",

@@ -22,7 +22,7 @@ from bimmjax.sim import draw_positions, draw_waves, ligament_wavelength
 EDGE, PIXEL = 256, 5.0
 
 
-def wave_slices(key: jax.Array, wavelength: float, positions: np.ndarray, count: int = 1000):
+def wave_slices(key: jax.Array, wavelength: float, positions: np.ndarray, count: int = 400):
     """A levelled wave's field cut at any depth; pixels."""
     waves = draw_waves(key, wavelength, count)
     cycles, phases = np.asarray(waves.cycles, float), np.asarray(waves.phases, float)
@@ -36,7 +36,7 @@ def wave_slices(key: jax.Array, wavelength: float, positions: np.ndarray, count:
 def hierarchy() -> tuple[np.ndarray, np.ndarray]:
     """Ligaments of 110 nm made of such of 15 nm, which are hardly thicker than the slices."""
     key = jax.random.key(11)
-    positions = draw_positions(key, 300.0)
+    positions = draw_positions(key, 220.0)
     solid = np.ones((positions.size, EDGE, EDGE), bool)
     for part, ligament in zip(jax.random.split(key), (110.0, 15.0), strict=True):
         length = ligament_wavelength(ligament, 0.5) / PIXEL

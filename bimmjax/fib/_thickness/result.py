@@ -11,8 +11,8 @@ from bimmjax._core.checks import InputError, choice, real_number, whole_number
 
 # A single slice above so many medians is a slip of the pen rather than a slice.
 _ABSURD = 20.0
-# Of median and robust spread of cube roots, which are all but normal if thicknesses come from a gamma
-# distribution (Wilson and Hilferty 1931): good slices are next to never beyond it.
+# Of median and robust spread of cube roots, which are all but normal if thicknesses come from a
+# gamma distribution (Wilson and Hilferty 1931): good slices are next to never beyond it.
 _ROBUST_SCORE = 4.0
 _ARTICLE_SCORE = 1.5
 # Above this share of the median thickness, a standard error says that nothing was measured.

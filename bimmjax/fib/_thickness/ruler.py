@@ -59,8 +59,8 @@ def thickness_from_ruler(
         are all but normal) by more than `outlier_score` times their robust standard deviation (of
         the median absolute deviation and of half the span from 16 % to 84 %, the larger one).
         "article": off the mean by more than `outlier_score` standard deviations, which
-        drops 13 % of perfectly good slices and takes a third off their standard deviation. In both,
-        what is not above 0, or has a standard error above half the median, is an outlier too.
+        drops 12 % of perfectly good slices and takes a quarter off their standard deviation. In
+        both, what is not above 0, or has a standard error above half the median, is an outlier too.
     outlier_score : float, optional
         Default: 4 for "robust", 1.5 for "article".
     progress : callable, optional

@@ -12,7 +12,7 @@ long as γ is what was measured: with the noise for any lag above 0, and 0 at la
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -45,7 +45,7 @@ def in_plane_lags(shape: tuple[int, int], reach: float, aspect: float) -> Lags:
     """
     far = [min(int(np.ceil(reach / step)) + 1, n) for step, n in zip((aspect, 1.0), shape,
            strict=True)]  # fmt: skip
-    size = [scipy.fft.next_fast_len(n + r, real=True) for n, r in zip(shape, far, strict=True)]
+    size = [_fast(n + r) for n, r in zip(shape, far, strict=True)]
     down = np.fft.fftfreq(size[0], 1.0 / size[0])[:, None]
     right = np.fft.fftfreq(size[1], 1.0 / size[1])[None]
     # Lags that the slice does not have room for would be wrapped around.
@@ -56,18 +56,26 @@ def in_plane_lags(shape: tuple[int, int], reach: float, aspect: float) -> Lags:
     _, index = np.unique(key[known], return_inverse=True)
     counts = np.bincount(index).astype(float)
     distances = np.bincount(index, distance[known]) / counts
-    ones = scipy.fft.rfft2(np.ones(shape), size)
-    pairs = np.maximum(scipy.fft.irfft2(np.abs(ones) ** 2, size), 1.0)[known]
+    # SciPy's transforms tell no types.
+    ones: Any = scipy.fft.rfft2(np.ones(shape), size)
+    overlap: Any = scipy.fft.irfft2(np.abs(ones) ** 2, size)
+    pairs = np.maximum(overlap, 1.0)[known]
 
     def measure(plane: np.ndarray) -> np.ndarray:
         # Squares of small differences come out of a difference of large sums: less is lost so.
         plane = plane.astype(np.float64) - float(plane.mean(dtype=np.float64))
-        values, squares = scipy.fft.rfft2(plane, size), scipy.fft.rfft2(plane**2, size)
+        values: Any = scipy.fft.rfft2(plane, size)
+        squares: Any = scipy.fft.rfft2(plane**2, size)
         both = (squares * np.conj(ones)).real - np.abs(values) ** 2
-        found = scipy.fft.irfft2(both, size)[known] / pairs
-        return np.bincount(index, found) / counts
+        found: Any = scipy.fft.irfft2(both, size)
+        return np.bincount(index, found[known] / pairs) / counts
 
     return Lags(distances, measure)
+
+
+def _fast(size: int) -> int:
+    found: Any = scipy.fft.next_fast_len(size, real=True)
+    return int(found)
 
 
 def nugget(distances: np.ndarray, semivariogram: np.ndarray) -> float:
