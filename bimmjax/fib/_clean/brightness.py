@@ -28,23 +28,25 @@ class Equalised(NamedTuple):
 def equalise_brightness(
     volume: Any,
     *,
-    quantiles: tuple[float, float] = (0.05, 0.95),
+    quantiles: tuple[float, float] = (0.3, 0.9),
     window: int = 31,
     progress: Callable[[int, int], Any] | None = None,
     **options: Any,
 ) -> Equalised:
     """Take out jumps of brightness and contrast from slice to slice.
 
-    Two quantiles of each slice's grey values are brought to the running median of theirs over
-    slices. What changes slowly, such as the share of the solid, is kept. Quantiles within the tails
-    of the darkest and brightest phase hardly depend on how much there is of each.
+    Otsu's threshold parts the grey values of each slice; a quantile of the dark ones and one of the
+    bright ones are brought to the running median of theirs over slices. What changes slowly is
+    kept, and so is the share of the solid: how much there is of it hardly moves the quantiles
+    within it. (Quantiles of all grey values do move with it, by more than a detector's brightness
+    changes where the solid is sparse.)
 
     Parameters
     ----------
     volume : path, array or Volume
         (z, y, x), grey values.
     quantiles : (float, float)
-        Between 0 and 1, of the dark and the bright end.
+        Between 0 and 1, of the dark and of the bright grey values.
     window : int
         Slices of the running median, odd; at the ends of the stack it is cut off. Longer than
         twice the stack: one brightness for all of it.
@@ -106,13 +108,12 @@ def _quantiles(quantiles: tuple[float, float]) -> tuple[float, float]:
         low, high = quantiles
     except (TypeError, ValueError):
         raise InputError(f"quantiles: got {quantiles!r}, wants two numbers") from None
-    low, high = (real_number("quantiles", q, 0.0, 1.0) for q in (low, high))
-    if low >= high:
-        raise InputError(f"quantiles: got {low:g} and {high:g}, wants the lower one first")
-    return low, high
+    return real_number("quantiles", low, 0.0, 1.0), real_number("quantiles", high, 0.0, 1.0)
 
 
 def _ends(volume: Volume, i: int, low: float, high: float) -> np.ndarray:
+    from skimage.filters import threshold_otsu
+
     values = volume.read(slice(i, i + 1), slice(None), slice(None)).ravel()
     # Every so many pixels: an odd stride meets all columns in turn.
     stride = -(-values.size // _PIXELS) | 1
@@ -120,7 +121,12 @@ def _ends(volume: Volume, i: int, low: float, high: float) -> np.ndarray:
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise InputError(f"volume: got slice {i} without a finite value, wants grey values")
-    return np.quantile(values, (low, high))
+    if values.min() == values.max():
+        return values[:1].repeat(2)
+    threshold = threshold_otsu(values)
+    # Otsu's counts what is equal to the threshold among the dark.
+    parts = values[values <= threshold], values[values > threshold]
+    return np.array([np.quantile(parts[0], low), np.quantile(parts[1], high)])
 
 
 def _running_median(values: np.ndarray, window: int) -> np.ndarray:
