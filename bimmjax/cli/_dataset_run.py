@@ -199,7 +199,9 @@ def _write_volume(
     key = jax.random.fold_in(jax.random.key(seed), number)
     names = [name_of(energy) for energy in settings.energies]
     parts = [*(f"image/{name}" for name in names), "truth"]
-    with new_collection(target, parts) as folder:
+    # Where slices are uneven there is something between them, too.
+    between = [] if settings.thickness is None else ["layers"]
+    with new_collection(target, [*parts, *between]) as folder:
         made = sim.training_volumes(key, settings)
         for at, (part, volume) in enumerate(zip(parts, (*made.images, made.truth), strict=True)):
             before = at * volume.voxels
@@ -209,6 +211,8 @@ def _write_volume(
                 **planes(volume.shape),
                 progress=lambda done, _, before=before: progress(before + done),
             )
+        for part in between:
+            convert(made.layers, folder / part, **planes(made.layers.shape))
         told = {
             "kind": "training pair",
             "seed": seed,

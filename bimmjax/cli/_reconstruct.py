@@ -47,8 +47,9 @@ def reconstruct(
     order: Annotated[
         str | None,
         typer.Option(
-            metavar="labels|grey",
-            help="What is put in place and filled. Default: labels (segmented before).",
+            metavar="labels|grey|layers",
+            help="What is put in place and filled: labels of slices (the default), or their grey "
+            "values; layers: a network of train --layers labels all at once.",
             show_default=False,
         ),
     ] = None,

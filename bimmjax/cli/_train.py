@@ -80,6 +80,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers",
+            help="Every layer between uneven slices, for reconstruct --order layers; IMAGE is a "
+            "folder of simulate dataset --thickness.",
+        ),
+    ] = False,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -258,7 +266,15 @@ def train(
         epochs=epochs, steps=steps, minutes=minutes, accumulate=accumulate, precision=precision,
         seed=seed, pretrained=pretrained, frozen_norms=frozen_norms, branches=branch or None,
     )  # fmt: skip
-    images, right, weights = volumes_of(image, labels, channel or [], weight)
+    if layers:
+        from bimmjax.cli._train_layers import layers_of
+
+        if labels is not None or channel or weight is not None:
+            raise InputError("layers: got more than IMAGE, wants a folder of simulate dataset")
+        images, right, weights = *layers_of(image), None
+        told |= {"normalise": "none"} | told
+    else:
+        images, right, weights = volumes_of(image, labels, channel or [], weight)
     if images is None and recipe is None:
         raise InputError("image: got none, wants IMAGE and LABELS, or --recipe")
 

@@ -31,6 +31,7 @@ from bimmjax.fib._register.tilt import untilt as untilt
 from bimmjax.fib._register.translation import translation as translation
 from bimmjax.fib._reposition import check_grid_spacing as check_grid_spacing
 from bimmjax.fib._reposition import reposition as reposition
+from bimmjax.fib._surroundings import surroundings as surroundings
 from bimmjax.fib._thickness.file import read_thickness as read_thickness
 from bimmjax.fib._thickness.images import thickness_from_images as thickness_from_images
 from bimmjax.fib._thickness.result import Thickness as Thickness

@@ -255,6 +255,15 @@ def _pictures(
             )
         case "label":
             grey = steps["fill" if plan.order == "grey" else "clean"].volume(first)
+            if plan.order == "layers":
+                yield (
+                    "labels",
+                    lambda: plot.stacks(
+                        {"before": even(grey), "after": done.volume("labels")},
+                        phases=told["phases"],
+                    ),
+                )
+                return
             labels = done.volume("labels")
             if plan.order == "labels":
                 grey, labels = even(grey), even(labels)
@@ -341,10 +350,8 @@ def _found(made: Reconstruction) -> str:
 def _facts(made: Reconstruction) -> str:
     stacks = made.plan.stacks
     parts = [f"{len(stacks)} stack{'s' if len(stacks) > 1 else ''} ({', '.join(stacks)})"]
-    if "fill" in made.steps:
-        volume = made.steps["fill"].volume(
-            "labels" if made.plan.order == "labels" else next(iter(stacks))
-        )
+    if "describe" in made.steps:
+        volume = made.labels
         size = " × ".join(str(n) for n in volume.shape)
         parts.append(f"{size} voxels of {volume.spacing[0]:g} {length_name(volume.unit)}")
     return ", ".join(parts)

@@ -13,6 +13,8 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.fib._pipeline.plan import MODELS, Plan
 from bimmjax.fib._pipeline.step import Work
+from bimmjax.fib._surroundings import surroundings
+from bimmjax.nets import recipe_of
 from bimmjax.volumes import Volume, open_volume
 
 
@@ -108,7 +110,9 @@ def check_label(plan: Plan) -> None:
             raise InputError(
                 f"label.networks: got one for stack {name}, wants them for {', '.join(names)}"
             )
-    if told.network:
+    if plan.order == "layers":
+        _reach(plan, len(names))
+    elif told.network:
         _check_channels("label.network", told.network, len(names), names)
     for name, folder in told.networks.items():
         _check_channels(f"label.networks.{name}", folder, 1, [name])
@@ -118,15 +122,43 @@ def check_label(plan: Plan) -> None:
         )
 
 
-def _check_channels(
-    name: str, folder: str | os.PathLike[str], count: int, names: list[str]
-) -> None:
-    from bimmjax.nets import recipe_of
+def around(
+    plan: Plan, stacks: Mapping[str, Volume], placed: Mapping[str, Any]
+) -> dict[str, Volume]:
+    """The channels of a network that labels every layer of the grid."""
+    reach = _reach(plan, len(stacks))
+    found = surroundings(
+        list(stacks.values()), np.asarray(placed["places"]), reach=reach, spacing=placed["spacing"]
+    )
+    return {str(number): volume for number, volume in enumerate(found)}
 
+
+def _reach(plan: Plan, stacks: int) -> int:
+    """How many slices before and after a layer the network was trained with."""
+    name, folder = "label.network", plan.label.network
+    if not folder:
+        raise InputError(f'{name}: got none, wants a run of train --layers for order "layers"')
+    channels = recipe_of(_recipe(name, folder)).channels
+    reach, rest = divmod(channels, 2 * (stacks + 1))
+    if rest or not reach:
+        raise InputError(
+            f"{name}: got a network of {channels} channels, wants one of train --layers for "
+            f"{stacks} stack{'s' if stacks > 1 else ''}, of a multiple of {2 * (stacks + 1)}"
+        )
+    return reach
+
+
+def _recipe(name: str, folder: str | os.PathLike[str]) -> Path:
     path = Path(folder) / "recipe.toml"
     if not path.is_file():
         raise InputError(f"{name}: got {folder}, wants the folder of a run of train")
-    channels = recipe_of(path).channels
+    return path
+
+
+def _check_channels(
+    name: str, folder: str | os.PathLike[str], count: int, names: list[str]
+) -> None:
+    channels = recipe_of(_recipe(name, folder)).channels
     if channels != count:
         raise InputError(
             f"{name}: got a network of {channels} channels, wants one of {count}, for stack "

@@ -106,7 +106,9 @@ def places(
     positions = np.concatenate([[0.0], np.cumsum(told["thickness"])])
     found = reposition(positions, spacing)
     moved = np.abs(found - np.rint(positions / spacing))
-    for name, volume in slices.items():
+    # Layers are labelled from the stacks themselves: one is enough to look at.
+    shown = dict(list(slices.items())[:1]) if plan.order == "layers" else slices
+    for name, volume in shown.items():
         work.write(
             name, _with_gaps(volume, found, spacing, NO_LABEL if plan.order == "labels" else 0)
         )

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 
-ORDERS = ("labels", "grey")
+ORDERS = ("labels", "grey", "layers")
 SOURCES = ("even", "file", "ruler", "images")
 FILLINGS = ("nearest", "spline", "distance", "learned")
 DENOISERS = ("none", "nlm", "gaussian", "median", "tv")
@@ -128,7 +128,8 @@ class Plan:
     pixel : edge of a pixel of the images; 0: as the files tell it.
     unit : of all lengths.
     order : "labels": voxels of the original slices are labelled, then labels are repositioned and
-        filled (FIB Article II); "grey": grey values are.
+        filled (FIB Article II); "grey": grey values are; "layers": a network labels every layer of
+        the grid from the slices around it (see `surroundings`), and nothing is left to fill.
     crop : (y0, y1, x0, x1), pixels of the raw images that show the specimen; by default all, or
         all below the ruler.
     """

@@ -19,6 +19,7 @@ from bimmjax.volumes import Volume
 STEPS = {
     "labels": ("register", "clean", "label", "thickness", "place", "fill", "describe"),
     "grey": ("register", "clean", "thickness", "place", "fill", "label", "describe"),
+    "layers": ("register", "clean", "thickness", "place", "label", "describe"),
 }
 SUMMARY = "reconstruct.json"
 
@@ -43,9 +44,7 @@ class Reconstruction:
     @property
     def labels(self) -> Volume:
         """Labels on the even grid, uint8, (z, y, x)."""
-        if self.plan.order == "labels":
-            return self._last("fill").volume("labels")
-        return self._last("label").volume("labels")
+        return self._last("fill" if self.plan.order == "labels" else "label").volume("labels")
 
     def _last(self, name: str) -> Done:
         if name not in self.steps:
@@ -196,6 +195,15 @@ def _steps(
         "place", lambda work: place.places(work, plan, thick.told, images),
         before=[before.digest, thick.digest], spacing=plan.fill.spacing,
     ))  # fmt: skip
+    if plan.order == "layers":
+        around = label.around(plan, images, placed.told)
+        yield (filled := labelled(placed, around))
+        phases = filled.told["phases"]
+        yield step(
+            "describe", lambda work: measure.measure(work, filled.volume("labels"), phases),
+            before=filled.digest,
+        )  # fmt: skip
+        return
     yield (filled := step(
         "fill", lambda work: place.filled(
             work, plan, placed.told, images, before.told.get("phases", 0)

@@ -48,6 +48,9 @@ class TrainingPair(NamedTuple):
     """(K, z) float32, added to them then."""
     solid_fraction: float
     """Of the structure as a whole, of which the images show a part."""
+    layers: np.ndarray
+    """(l, y, x) uint8, the truth between the first and the last slice too: layers one voxel apart,
+    those at the slices' positions among them."""
 
 
 class TrainingVolumes(NamedTuple):
@@ -61,6 +64,7 @@ class TrainingVolumes(NamedTuple):
     gains: np.ndarray
     offsets: np.ndarray
     solid_fraction: float
+    layers: Volume
 
 
 def training_pair(key: jax.Array, settings: TrainingSettings | None = None) -> TrainingPair:
@@ -98,7 +102,8 @@ def training_pair(key: jax.Array, settings: TrainingSettings | None = None) -> T
     """
     volumes = training_volumes(key, settings)
     images = np.stack([image.read(*_EVERYTHING) for image in volumes.images])
-    return TrainingPair(images, volumes.truth.read(*_EVERYTHING), *volumes[2:])
+    truth, layers = (v.read(*_EVERYTHING) for v in (volumes.truth, volumes.layers))
+    return TrainingPair(images, truth, *volumes[2:-1], layers)
 
 
 def training_volumes(key: jax.Array, settings: TrainingSettings | None = None) -> TrainingVolumes:
@@ -125,6 +130,7 @@ def training_volumes(key: jax.Array, settings: TrainingSettings | None = None) -
     structure = _structure(of_body, told, size, fraction)
     places = _places(of_cuts, told, size)
     truth = _picked(structure, places, size.margin)
+    layers = _picked(structure, np.arange(int(places[-1]) + 1), size.margin)
     images, told_of_slices = [], []
     for number, energy in enumerate(told.energies):
         model = None if told.models is None else told.models[number]
@@ -136,7 +142,7 @@ def training_volumes(key: jax.Array, settings: TrainingSettings | None = None) -
         told_of_slices.append(numbers)
     shifts, gains, offsets = (np.stack(kind) for kind in zip(*told_of_slices, strict=True))
     return TrainingVolumes(
-        tuple(images), truth, places * told.spacing, shifts, gains, offsets, fraction
+        tuple(images), truth, places * told.spacing, shifts, gains, offsets, fraction, layers
     )
 
 
