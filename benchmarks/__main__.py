@@ -42,6 +42,7 @@ NAMES = {
     "nets_spheres": "a 3D U-Net from a tenth of packed spheres, and on unlike materials",
     "nets_fib": "networks from simulated FIB-SEM alone, on Monte Carlo images (half an hour)",
     "fib_thickness": "slices' thickness from images alone and rulers; curtains, brightness",
+    "fib_reconstruct": "raw stacks at three voltages to labels in cubes, end to end (an hour)",
     "fib_fill": "gaps between FIB slices filled: Article II's tables (a quarter of an hour)",
     "coverage": "how often the 95 % intervals hold the truth",
 }

@@ -18,6 +18,7 @@ SPACING = 2.5  # nm, Article II
 MATERIALS = ("epoxy", "gold")
 _BELOW = 48  # layers under the last slice, from which electrons come back at 4 kV
 _MARGIN = 12  # pixels around the field, into which drift moves it
+_LEFT = 0.1  # pixels that registered slices are still off
 _BESIDE = 64  # columns beside it, with a fiducial mark: a cross of two trenches
 
 
@@ -36,12 +37,9 @@ class RawStack(NamedTuple):
     """(y0, y1, x0, x1), pixels of the mark that nothing but drift moves."""
 
 
-def learned(
-    number: int, layers: int = 200, side: int = 160
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Registered slices of a stack to learn from, and their labels: solid fractions .10 to .19."""
-    made = _made(7100 + number, 0.10 + 0.03 * (number % 4), (layers, side, side), drift=False)
-    return made.images, made.body[made.places]
+def learned(number: int, layers: int = 240, side: int = 160) -> RawStack:
+    """A registered stack to learn from; solid fractions from .10 to .19."""
+    return _made(7100 + number, 0.10 + 0.03 * (number % 4), (layers, side, side), drift=False)
 
 
 def raw(seed: int, layers: int, side: int, fraction: float = 0.123) -> RawStack:
@@ -73,7 +71,9 @@ def _made(seed: int, fraction: float, shape: tuple[int, int, int], *, drift: boo
             marked = sim.draw_ruler(yields, ruler, positions, mark=white, ground=black)
             yields = _with_cross(np.asarray(marked), white, black, ruler.rows)
         own = jax.random.fold_in(key, 10 + number)
-        told = sim.Instrument(black=black, white=white, drift_walk=0.0, drift_jitter=0.0)
+        # What registration leaves.
+        left = 0.0 if drift else _LEFT
+        told = sim.Instrument(black=black, white=white, drift_walk=0.0, drift_jitter=left)
         if drift:
             _, moved = sim.drift(own, yields[:, :1, :1], walk=0.5, jitter=0.3)
             # The first slice of the reference is where the truth is.
