@@ -136,13 +136,12 @@ def translate(
 
 def _given(net: Any, recipe: AdaptRecipe, images: Images) -> Given:
     """The network with the statistics of a volume."""
-    side = min(
-        recipe.patch, *(n // m * m for n, m in zip(images.shape[1:], net.multiple, strict=True))
-    )
-    if side < 2 * net.multiple[0]:
+    step = net.multiple[0]
+    side = min(recipe.patch, min(images.shape[1:]) // step * step)
+    if side < 2 * step:
         raise InputError(
-            f"volume: got slices of {images.shape[1:]}, wants at least {2 * net.multiple[0]} pixels "
-            "along both sides for this network"
+            f"volume: got slices of {images.shape[1:]}, wants at least {2 * step} pixels along "
+            "both sides for this network"
         )
     count = min(_PATCHES, max(_PIXELS // side**2, 1))
     drawn = Patches(
