@@ -40,7 +40,7 @@ NAMES = {
     "nets_particles": "U-Net, UNet++, PSPNet, DeepLab v3+ on particles of three phases",
     "nets_spheres": "a 3D U-Net from a tenth of packed spheres, and on unlike materials",
     "nets_fib": "networks from simulated FIB-SEM alone, on Monte Carlo images (half an hour)",
-    "fib_adapt": "CycleGAN to another instrument's images, and a learned BSE simulator (half an hour)",
+    "fib_adapt": "CycleGAN to another instrument's images; a learned BSE simulator (half an hour)",
     "coverage": "how often the 95 % intervals hold the truth",
 }
 
