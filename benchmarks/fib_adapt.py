@@ -218,7 +218,8 @@ def _simulator(bench: _Bench) -> tuple[Table, list[str]]:
         noise = float(np.sqrt(np.mean(counted * (1.0 - counted)) / bench.each))
         slope, offset = np.polyfit(given[0].ravel(), target.ravel(), 1)
         found = {"analytic": seen[0], "analytic, scaled": slope * seen[0] + offset}
-        parameters, took = {}, {"analytic": None, "analytic, scaled": None}
+        parameters: dict[str, int] = {}
+        took: dict[str, float | None] = dict.fromkeys(found)
         for words, channels in (("network", 1), ("network with depth and labels", 3)):
             name = f"paired-{source}-{'slices' if tested == source else 'all'}-{channels}"
             learned = bench.paired(name, given[:channels], target)

@@ -11,6 +11,7 @@ from bimmjax.nets._adapt.layers import InstanceNorm, ReflectConv
 from bimmjax.nets._blocks.reach import Layer
 from bimmjax.nets._blocks.upsampling import Repeat
 from bimmjax.nets._network import Network
+from bimmjax.nets._networks.unet import UNet
 
 
 class _Unit(nnx.Module):
@@ -97,7 +98,7 @@ class Translator(Network):
     something speaks for moving them, and few steps are enough.
     """
 
-    def __init__(self, body: Network) -> None:
+    def __init__(self, body: ResnetGenerator | UNet) -> None:
         self.body = body
         last = getattr(body.classifier, "conv", body.classifier)
         last.kernel[...] = jnp.zeros_like(last.kernel[...])

@@ -85,7 +85,7 @@ def measured(net: nnx.Module, images: Array) -> nnx.Module:
     @jax.jit
     def look(state: nnx.State, images: Array) -> nnx.State:
         own = nnx.merge(graph, state, copy=True)
-        own(images)  # pyright: ignore[reportCallIssue]
+        own(images)
         return nnx.split(own)[1]
 
     nnx.update(net, look(state, images))

@@ -17,7 +17,7 @@ from bimmjax.nets._adapt.critic import PatchCritic
 from bimmjax.nets._adapt.losses import apart, least_squares, shape_loss
 from bimmjax.nets._adapt.pool import Pool, empty_pool, exchanged
 from bimmjax.nets._adapt.recipe import AdaptRecipe, translator
-from bimmjax.nets._train.step import divided
+from bimmjax.nets._train.step import all_finite, divided
 
 _BETA1 = 0.5
 LOSSES = {
@@ -132,7 +132,7 @@ def _learn(
     params, optimiser = dict(state.params), dict(state.optimiser)
     changed, optimiser["generators"] = _moved(rule, own, slope, optimiser["generators"], rate)
     params |= changed
-    sound = jnp.isfinite(optax.global_norm(slope))
+    sound = all_finite(slope)
     pools, losses = dict(state.pools), {"generators": total, **terms}
 
     own = {name: state.params[name] for name in _critics(state.params)}
@@ -150,7 +150,7 @@ def _learn(
         losses["critics"], slope = jax.value_and_grad(critics)(own)
         changed, optimiser["critics"] = _moved(rule, own, slope, optimiser["critics"], rate)
         params |= changed
-        sound &= jnp.isfinite(optax.global_norm(slope))
+        sound &= all_finite(slope)
     losses = {name: jnp.where(sound, value, jnp.nan) for name, value in losses.items()}
     return State(params, rest, optimiser, pools), losses
 

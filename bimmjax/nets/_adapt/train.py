@@ -263,17 +263,18 @@ class _Run:
 
     def _epoch(self, epoch: int, batches: Any, tell: Progress) -> dict[str, Any]:
         recipe, began = self._recipe, time.perf_counter()
-        found = []
+        found: list[dict[str, float]] = []
+        waiting: list[dict[str, jax.Array]] = []
         for number in range(epoch * recipe.steps, (epoch + 1) * recipe.steps):
             self._state, losses = self._learn(
                 self._state, next(batches), number, recipe.rate(number)
             )
-            found.append(losses)
+            waiting.append(losses)
             # Those of the step before: waiting for this one would leave the device idle.
-            if len(found) > 1:
-                found[-2] = self._finite(found[-2], number - 1)
+            if len(waiting) > 1:
+                found.append(self._finite(waiting.pop(0), number - 1))
             tell(number + 1, recipe.epochs * recipe.steps)
-        found[-1] = self._finite(found[-1], (epoch + 1) * recipe.steps - 1)
+        found.append(self._finite(waiting.pop(), (epoch + 1) * recipe.steps - 1))
         names = ("generators", *(n for n in LOSSES[recipe.kind] if n in found[0]))
         means = {name: math.fsum(one[name] for one in found) / len(found) for name in names}
         rate = recipe.rate((epoch + 1) * recipe.steps - 1)

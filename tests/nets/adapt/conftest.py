@@ -13,7 +13,7 @@ from bimmjax import nets
 
 TINY = {
     "width": 2,
-    "blocks": 1,
+    "blocks": 0,
     "critic_width": 4,
     "critic_layers": 1,
     "patch": 16,
