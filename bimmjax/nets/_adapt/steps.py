@@ -71,13 +71,19 @@ def learner(recipe: AdaptRecipe) -> tuple[State, Learn]:
     if unpaired:
         shape = (recipe.patch, recipe.patch, 1)
         pools = {name: empty_pool(recipe.buffer, shape) for name in ("real", "simulated")}
-    step = jax.jit(partial(_learn, graphs, recipe, rule), donate_argnums=0)
+    step = jax.jit(partial(_learn, graphs, unpaired, rule), donate_argnums=0)
+    # Given to the compiled step rather than built into it: other weights are no other code.
+    names = ("cycle", "identity", "shape", "pixel", "adversarial")
+    weights = {name: jnp.float32(getattr(recipe, name)) for name in names}
+    if unpaired:
+        weights["adversarial"] = jnp.float32(1.0)
+    key = jax.random.key(recipe.seed)
     state = jax.tree.map(jnp.asarray, State(params, rest, optimiser, pools))
 
     def learn(
         state: State, batches: tuple[np.ndarray, ...], number: int, rate: float
     ) -> tuple[State, Losses]:
-        return step(state, *batches, jnp.int32(number), jnp.float32(rate))
+        return step(state, weights, key, *batches, jnp.int32(number), jnp.float32(rate))
 
     return state, learn
 
@@ -86,6 +92,7 @@ class _Nets:
     """The networks of a trace: what they are called with, and the averages they leave."""
 
     def __init__(self, graphs: Any, params: Any, rest: Any) -> None:
+        self.judged = "real" in graphs
         self._made = {n: nnx.merge(graphs[n], params[n], rest[n], copy=True) for n in graphs}
 
     def __call__(self, name: str, images: Array) -> Array:
@@ -105,25 +112,21 @@ def _critics(params: Any) -> list[str]:
 
 def _learn(
     graphs: Any,
-    how: AdaptRecipe,
+    unpaired: bool,
     rule: optax.GradientTransformation,
     state: State,
+    weights: dict[str, Array],
+    key: Array,
     first: Array,
     second: Array,
     number: Array,
     rate: Array,
 ) -> tuple[State, Losses]:
-    translate, judge = (
-        (_unpaired, _judge_unpaired) if how.kind == "unpaired" else (_paired, _judge_paired)
-    )
+    translate, judge = (_unpaired, _judge_unpaired) if unpaired else (_paired, _judge_paired)
 
     def generators(own: Any) -> tuple[Array, Any]:
         nets = _Nets(graphs, state.params | own, state.rest)
-        terms, made = translate(nets, how, first, second)
-        weights = {"cycle": how.cycle, "identity": how.identity, "shape": how.shape,
-                   "pixel": how.pixel, "adversarial": 1.0}  # fmt: skip
-        if how.kind == "paired":
-            weights["adversarial"] = how.adversarial
+        terms, made = translate(nets, first, second)
         total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0.0))
         return total, (terms, made, nets.rest())
 
@@ -137,9 +140,8 @@ def _learn(
 
     own = {name: state.params[name] for name in _critics(state.params)}
     if own:
-        key = jax.random.fold_in(jax.random.key(how.seed), number)
-        shown = {}
-        for own_key, (name, image) in zip(jax.random.split(key, 2), made.items(), strict=False):
+        keys, shown = jax.random.split(jax.random.fold_in(key, number)), {}
+        for own_key, (name, image) in zip(keys, made.items(), strict=False):
             if name in pools:
                 pools[name], image = exchanged(pools[name], image, own_key)
             shown[name] = jax.lax.stop_gradient(image)
@@ -160,9 +162,7 @@ def _moved(rule: Any, params: Any, slope: Any, kept: Any, rate: Array) -> tuple[
     return jax.tree.map(lambda p, c: p - rate * c, params, change), kept
 
 
-def _unpaired(
-    nets: _Nets, how: AdaptRecipe, simulated: Array, real: Array
-) -> tuple[Losses, dict[str, Array]]:
+def _unpaired(nets: _Nets, simulated: Array, real: Array) -> tuple[Losses, dict[str, Array]]:
     # Both in one batch: instance norms keep them apart.
     made_real, same_real = jnp.split(nets("there", jnp.concatenate([simulated, real])), 2)
     made_simulated, same_simulated = jnp.split(nets("back", jnp.concatenate([real, simulated])), 2)
@@ -172,9 +172,8 @@ def _unpaired(
         + least_squares(nets("simulated", made_simulated), 1.0),
         "cycle": apart(again_simulated, simulated) + apart(again_real, real),
         "identity": apart(same_real, real) + apart(same_simulated, simulated),
+        "shape": shape_loss(simulated, made_real) + shape_loss(real, made_simulated),
     }
-    if how.shape:
-        terms["shape"] = shape_loss(simulated, made_real) + shape_loss(real, made_simulated)
     return terms, {"real": made_real, "simulated": made_simulated}
 
 
@@ -189,13 +188,11 @@ def _judge_unpaired(nets: _Nets, made: dict[str, Array], simulated: Array, real:
     )
 
 
-def _paired(
-    nets: _Nets, how: AdaptRecipe, given: Array, target: Array
-) -> tuple[Losses, dict[str, Array]]:
+def _paired(nets: _Nets, given: Array, target: Array) -> tuple[Losses, dict[str, Array]]:
     made = nets("there", given)
     terms = {"pixel": apart(made, target)}
     seen = jnp.concatenate([given, made], -1)
-    if how.adversarial:
+    if nets.judged:
         terms["adversarial"] = least_squares(nets("real", seen), 1.0)
     return terms, {"real": seen}
 
