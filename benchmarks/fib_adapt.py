@@ -148,8 +148,8 @@ def _adaptation(bench: _Bench) -> tuple[Table, Table, list[str]]:
         f"images to look like: Monte Carlo of HNPG at {_ENERGY:g} kV as an instrument records it, "
         f"slices 0-{half - 1} of {bench.size[0]} of 5 nm; all else is judged on the last {half}, "
         f"{bench.size[0] - 2 * half} slices further down; simulated: 2 other bodies of that kind",
-        "this instrument's: with its noise, edges and curtains, which a user does not know; shapes: "
-        "Dice of the best threshold against the truth of a simulated stack",
+        "this instrument's: with its noise, edges and curtains, which a user does not know; shapes:"
+        " Dice of the best threshold against the truth of a simulated stack",
         "grey values: Wasserstein distance of histograms (counted images have a std of "
         f"{image.std():.3g}); spectrum: rms difference of ln(radial power)",
         "MP: voxels with a wrong label, of a network trained on these images (one seed, 100 steps)",

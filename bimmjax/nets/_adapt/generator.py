@@ -100,7 +100,8 @@ class Translator(Network):
 
     def __init__(self, body: ResnetGenerator | UNet) -> None:
         self.body = body
-        last = getattr(body.classifier, "conv", body.classifier)
+        last = body.classifier
+        last = last.conv if isinstance(last, ReflectConv) else last
         last.kernel[...] = jnp.zeros_like(last.kernel[...])
         self.channels, self.classes, self.context = body.channels, 1, body.context
         self.dims, self.local = body.dims, True

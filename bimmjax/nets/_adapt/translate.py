@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,10 @@ import numpy as np
 
 from bimmjax._core.checks import InputError
 from bimmjax.nets._adapt.layers import measured
+from bimmjax.nets._adapt.load import load_translator
 from bimmjax.nets._adapt.patches import Patches
 from bimmjax.nets._adapt.recipe import AdaptRecipe
-from bimmjax.nets._adapt.train import SUMMARY, load_translator
+from bimmjax.nets._adapt.run import SUMMARY, Progress
 from bimmjax.nets._data.ahead import made_ahead
 from bimmjax.nets._data.behind import Behind
 from bimmjax.nets._data.normalise import Normalisation
@@ -31,7 +32,6 @@ from bimmjax.nets._train.checkpoint import hash_of
 from bimmjax.volumes import Volume, open_volume
 from bimmjax.volumes._unfinished import Box, Unfinished, begun_with, check_same, told_of, voxels_of
 
-Progress = Callable[[int, int], object]
 # Patches by which a volume's statistics are measured, pixels of them all, and their stream of
 # random numbers, apart from those of training.
 _PATCHES, _PIXELS, _STREAM = 64, 2**20, 7

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bimmjax import InputError, nets, open_volume
+from bimmjax.nets._adapt.load import load_translator
 from bimmjax.nets._adapt.patches import Patches, normalisations
-from bimmjax.nets._adapt.train import load_translator
 from bimmjax.nets._train.checkpoint import checkpoints, read
 
 
@@ -107,7 +107,7 @@ def test_tiles_with_their_halo_equal_the_whole_slice(unpaired, kinds, tmp_path):
     wide = np.tile(kinds.simulated[:2], (1, 2, 4))
     wide += 0.1 * np.random.default_rng(1).standard_normal(wide.shape).astype(np.float32)
     net, recipe = load_translator(unpaired.folder)
-    whole = np.asarray(nets.translate(unpaired.folder, wide, tile=(80, 176)))
+    whole = np.asarray(nets.translate(unpaired.folder, wide, tile=(80, 176)), np.float32)
     # It is no longer the identity, beyond the change of scale.
     there, here = recipe.normalisations
     change = whole - ((wide - there.offset) * there.factor / here.factor + here.offset)
