@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,13 +15,22 @@ TINY = {
     "width": 2,
     "blocks": 0,
     "critic_width": 4,
-    "critic_layers": 1,
     "patch": 16,
     "epochs": 2,
     "steps": 3,
     "buffer": 2,
 }
-PAIRED = {"width": 4, "depth": 1, "patch": 16, "batch": 4, "epochs": 2, "steps": 3}
+PAIRED = {
+    "width": 4,
+    "depth": 1,
+    "patch": 16,
+    "batch": 4,
+    "adversarial": 0.01,
+    "critic_width": 4,
+    "critic_layers": 1,
+    "epochs": 2,
+    "steps": 3,
+}
 
 
 class Kinds(NamedTuple):
@@ -54,12 +63,12 @@ def unpaired(kinds: Kinds, tmp_path_factory: pytest.TempPathFactory) -> nets.Ada
 
 
 @pytest.fixture
-def tiny() -> dict[str, int]:
+def tiny() -> dict[str, Any]:
     return dict(TINY)
 
 
 @pytest.fixture
-def pairs() -> dict[str, int]:
+def pairs() -> dict[str, Any]:
     return dict(PAIRED)
 
 

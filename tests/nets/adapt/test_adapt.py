@@ -80,6 +80,7 @@ def test_pairs_teach_an_inverted_contrast(kinds, pairs, tmp_path):
     inputs = [kinds.simulated, kinds.labels]
     told = pairs | {"epochs": 3, "steps": 40, "learning_rate": 1e-2}
     found = nets.train_paired(inputs, wanted, tmp_path / "run", **told)
+    assert found.history[-1]["critics"] > 0.0
     made = np.asarray(nets.translate(found.folder, inputs))
     apart = np.abs(made - wanted).mean()
     assert apart < 0.2 * np.abs(wanted - wanted.mean()).mean()
@@ -89,17 +90,13 @@ def test_pairs_teach_an_inverted_contrast(kinds, pairs, tmp_path):
         nets.translate(found.folder, kinds.simulated)
 
 
-def test_a_critic_of_pairs_learns_too(kinds, pairs, tmp_path):
-    told = pairs | {"adversarial": 0.1, "critic_width": 4, "critic_layers": 1, "epochs": 1}
-    found = nets.train_paired(kinds.simulated, kinds.real, tmp_path / "run", **told)
-    assert found.history[0]["critics"] > 0.0
-    assert found.history[0]["adversarial"] > 0.0
-
-
 def test_a_loss_that_is_no_number_ends_the_run(kinds, pairs, tmp_path):
+    inputs = [kinds.simulated, kinds.labels]
     huge = 1e36 * kinds.real  # whose sum over a patch is none
-    with pytest.raises(nets.Diverged, match=r"loss: got inf, or a slope that .*, at step 1 with"):
-        nets.train_paired(kinds.simulated, huge, tmp_path / "run", normalise="none", **pairs)
+    with pytest.raises(
+        nets.Diverged, match=r"loss: got (inf|nan), or a slope that .*, at step 1 with"
+    ):
+        nets.train_paired(inputs, huge, tmp_path / "run", normalise="none", **pairs)
     assert checkpoints(tmp_path / "run") == []
 
 

@@ -31,7 +31,7 @@ def run(here, kinds, capsys):
 def test_unpaired_then_apply(run, unpaired, tiny, kinds):
     # As the run that is there, but for what has no option.
     words = ["--out", "run", "--labels", "labels.tif", "--width", 2, "--blocks", 0]
-    words += ["--critic-width", 4, "--patch", 16, "--epochs", 1, "--steps", 2]
+    words += ["--critic-width", 4, "--buffer", 2, "--patch", 16, "--epochs", 1, "--steps", 2]
     status, said, error = run("unpaired", "simulated.tif", "real.tif", *words)
     assert (status, error) == (0, "")
     assert "Edges kept (correlation of gradients): " in said
