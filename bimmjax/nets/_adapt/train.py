@@ -58,6 +58,15 @@ def train_unpaired(
     Diverged
         A loss or a slope that is no number. The checkpoint before it stays.
 
+    Notes
+    -----
+    With the paper's weights a network that begins as the identity leaves it slowly: some hundreds
+    of steps change little but mean and spread. `cycle=1, identity=0` lets images differ sooner, and
+    shapes and flat areas suffer sooner, too: look at the examples, and at `shapes_kept`
+    (`python -m benchmarks fib_adapt`). A translation is a function of the slice: noise that nothing
+    in a perfect image tells of cannot be made; give images their counting noise first
+    (`bimmjax.sim.instrument`).
+
     Examples
     --------
     >>> from bimmjax.nets import train_unpaired, translate
