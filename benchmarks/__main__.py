@@ -44,6 +44,7 @@ NAMES = {
     "fib_thickness": "slices' thickness from images alone and rulers; curtains, brightness",
     "fib_reconstruct": "raw stacks at three voltages to labels in cubes, end to end (an hour)",
     "fib_fill": "gaps between FIB slices filled: Article II's tables (a quarter of an hour)",
+    "fib_adapt": "CycleGAN to another instrument's images; a learned BSE simulator (half an hour)",
     "coverage": "how often the 95 % intervals hold the truth",
 }
 

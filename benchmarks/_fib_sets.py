@@ -5,6 +5,7 @@ fresh ones to test them on, by Monte Carlo. All seeds are frozen.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +41,7 @@ def learned(kind: str, shape: Shape, number: int, recorded: bool = True) -> Stac
     seen = _recorded if recorded else _stretched
     images = {}
     for energy in ENERGIES:
-        yields = sim.backscatter_images(body, _MATERIALS, energy, spacing=SPACING)[: shape[0]]
-        images[energy] = seen(np.asarray(yields), number, energy)
+        images[energy] = seen(analytic(body, shape[0], energy), number, energy)
     return Stack(images, body[: shape[0]])
 
 
@@ -50,12 +50,33 @@ def counted(name: str, shape: Shape, energies: tuple[float, ...], kept: Path, ea
 
     Counting gives it its noise, the instrument its soft edges and the rest.
     """
-    body = _FRESH[name](_deep(shape))
-    images = {}
-    for energy in energies:
-        yields = _followed(body, shape[0], energy, kept, each)
-        images[energy] = _recorded(yields, 900, energy)
+    yields, body = counted_yields(name, shape, energies, kept, each)
+    images = {energy: _recorded(one, 900, energy) for energy, one in yields.items()}
     return Stack(images, body[: shape[0]])
+
+
+def counted_yields(
+    name: str, shape: Shape, energies: tuple[float, ...], kept: Path, each: int
+) -> tuple[dict[float, np.ndarray], np.ndarray]:
+    """The same before any instrument, and the body with what lies below the last slice."""
+    body = _FRESH[name](_deep(shape))
+    return {e: _followed(body, shape[0], e, kept, each) for e in energies}, body
+
+
+def seconds_of_counting(name: str, shape: Shape, energy: float, each: int) -> float:
+    """That Monte Carlo takes for one slice, compiled before."""
+    body = _FRESH[name](_deep(shape))[: _BELOW + 1]
+    key, took = jax.random.key(9104), 0.0
+    for electrons in (_PROBE, each):
+        before = time.perf_counter()
+        sim.monte_carlo(key, body, _MATERIALS, energy, spacing=SPACING, electrons=electrons)
+        took = time.perf_counter() - before
+    return took
+
+
+def analytic(body: np.ndarray, slices: int, energy: float) -> np.ndarray:
+    """Yields of the first slices by the model of shine-through."""
+    return np.asarray(sim.backscatter_images(body, _MATERIALS, energy, spacing=SPACING))[:slices]
 
 
 def _body(kind: str, shape: Shape, seed: int) -> np.ndarray:

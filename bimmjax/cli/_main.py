@@ -13,6 +13,7 @@ import typer
 
 from bimmjax import __version__
 from bimmjax._core.checks import InputError
+from bimmjax.cli._adapt import adapt
 from bimmjax.cli._compare import EXAMPLE as COMPARE_EXAMPLE
 from bimmjax.cli._compare import compare
 from bimmjax.cli._convert import convert
@@ -93,6 +94,7 @@ app.command("convert", epilog="Example: bimmjax convert slices/ scan.zarr --spac
 app.add_typer(simulate)
 app.command("train", epilog=f"Example: {TRAIN_EXAMPLE}")(train)
 app.command("predict", epilog=f"Example: {PREDICT_EXAMPLE}")(predict)
+app.add_typer(adapt)
 app.command("compare", epilog=f"Example: {COMPARE_EXAMPLE}")(compare)
 app.command("reconstruct", epilog=f"Example: {RECONSTRUCT_EXAMPLE}")(reconstruct)
 app.command("train-inpainting", epilog=f"Example: {INPAINTING_EXAMPLE}")(train_inpainting)

@@ -4,6 +4,14 @@ Images are (batch, *space, channels), float32; logits (batch, *space, classes), 
 """
 
 from bimmjax.nets import losses as losses
+from bimmjax.nets._adapt.depth import depth_below as depth_below
+from bimmjax.nets._adapt.recipe import AdaptRecipe as AdaptRecipe
+from bimmjax.nets._adapt.run import Adapted as Adapted
+from bimmjax.nets._adapt.shapes import ShapesKept as ShapesKept
+from bimmjax.nets._adapt.shapes import shapes_kept as shapes_kept
+from bimmjax.nets._adapt.train import train_paired as train_paired
+from bimmjax.nets._adapt.train import train_unpaired as train_unpaired
+from bimmjax.nets._adapt.translate import translate as translate
 from bimmjax.nets._backbones.pretrained import load_pretrained as load_pretrained
 from bimmjax.nets._blocks.convolution import count_parameters as count_parameters
 from bimmjax.nets._blocks.norms import freeze_norms as freeze_norms

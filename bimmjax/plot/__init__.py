@@ -1,5 +1,7 @@
 """Pictures of volumes, fits, maps and labels: matplotlib figures, made without any global state."""
 
+from bimmjax.plot._adaptation import adaptation as adaptation
+from bimmjax.plot._adaptation import adapted as adapted
 from bimmjax.plot._backscatter import backscatter as backscatter
 from bimmjax.plot._comparison import annotation as annotation
 from bimmjax.plot._comparison import comparison as comparison

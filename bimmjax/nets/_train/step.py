@@ -65,7 +65,7 @@ class Stepper:
             partial(_learn, learning, rule, loss), donate_argnums=0, out_shardings=(same, same)
         )
         self._look = jax.jit(partial(_look, applied, loss), out_shardings=same)
-        self._sound = jax.jit(_sound)
+        self._sound = jax.jit(all_finite)
 
     def learn(self, batch: Batch, rate: float) -> Array:
         """One step; the loss before it, perhaps on its way; NaN if its slope is not finite."""
@@ -124,7 +124,7 @@ def _learn(
     (found, rest), slope = jax.value_and_grad(objective, has_aux=True)(state.params)
     # The vectorised exponential and maximum of some backends lose NaN, so that a loss may look
     # sound where its slope is not.
-    found = jnp.where(_sound(slope), found, jnp.nan)
+    found = jnp.where(all_finite(slope), found, jnp.nan)
     change, kept = rule.update(slope, state.optimiser, state.params)
     params = jax.tree.map(lambda p, c: p - (rate * c).astype(p.dtype), state.params, change)
     return State(params, rest, kept), found
@@ -149,6 +149,7 @@ def _given(weight: Array) -> Array | None:
     return weight if weight.size else None
 
 
-def _sound(tree: Any) -> Array:
+def all_finite(tree: Any) -> Array:
+    """Whether all numbers of a pytree are, () bool."""
     numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()

@@ -1,0 +1,1 @@
+"""Images of one kind made to look like another: CycleGAN, and a learned simulator."""

@@ -1,0 +1,85 @@
+"""`bimmjax adapt` from volumes to a translated one and its pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bimmjax import nets, open_volume
+from bimmjax.cli import main
+
+
+@pytest.fixture
+def run(here, kinds, capsys):
+    tifffile.imwrite("simulated.tif", kinds.simulated)
+    tifffile.imwrite("real.tif", kinds.real)
+    tifffile.imwrite("labels.tif", kinds.labels)
+
+    def run(*words):
+        capsys.readouterr()
+        status = main(["adapt", *map(str, words)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def test_unpaired_then_apply(run, unpaired, tiny, kinds):
+    # As the run that is there, but for what has no option.
+    words = ["--out", "run", "--labels", "labels.tif", "--width", 2, "--blocks", 0]
+    words += ["--critic-width", 4, "--buffer", 2, "--patch", 16, "--epochs", 1, "--steps", 2]
+    status, said, error = run("unpaired", "simulated.tif", "real.tif", *words)
+    assert (status, error) == (0, "")
+    assert "Edges kept (correlation of gradients): " in said
+    assert "Dice of a threshold, before and after: " in said
+    for name in ("losses.png", "examples.png"):
+        assert Path("run", name).stat().st_size > 10_000
+    told = json.loads(Path("run/adapt.json").read_text("utf-8"))
+    assert 0.9 < told["shapes"]["gradient_correlation"] <= 1.0
+    status, said, error = run("apply", unpaired.folder, "real.tif", "--back")
+    assert (status, error) == (0, "")
+    assert "Written: real-adapted.zarr" in said
+    assert Path("real-adapted.zarr/examples.png").stat().st_size > 10_000
+    wanted = np.asarray(nets.translate(unpaired.folder, kinds.real, back=True))
+    np.testing.assert_array_equal(np.asarray(open_volume("real-adapted.zarr")), wanted)
+
+
+def test_paired_takes_labels_and_depth(run):
+    words = ["--channel", "labels.tif", "--below", 3]
+    how = ["--width", 4, "--depth", 1, "--patch", 16, "--batch", 4, "--epochs", 1, "--steps", 2]
+    how += ["--quiet", "--no-pictures"]
+    assert run("paired", "simulated.tif", "real.tif", "--out", "run", *words, *how) == (0, "", "")
+    assert json.loads(Path("run/recipe.json").read_text("utf-8"))["channels"] == 3
+    assert not Path("run/examples.png").exists()
+    out = ["--out", "a.zarr", "--quiet"]
+    assert run("apply", "run", "simulated.tif", *words, *out) == (0, "", "")
+    assert open_volume("a.zarr").shape == (5, 40, 44)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("unpaired", "absent.tif", "real.tif", "--out", "a"), "simulated: got absent.tif"),
+        (("unpaired", "simulated.tif", "real.tif"), "Missing option '--out'"),
+        (("unpaired", "simulated.tif", "real.tif", "--out", "a", "--patch", 7), "patch: got 7"),
+        (("unpaired", "simulated.tif", "real.tif", "--out", "."), "out: got ., which is no run"),
+        (("paired", "simulated.tif", "real.tif", "--out", "a", "--below", 2), "below: got it"),
+        (("apply", "absent", "simulated.tif"), "run: got absent, which is no run of adapt"),
+        (("apply", "absent", "simulated.tif", "--tile", "8"), "tile: got '8', wants two sizes"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(words, message, run):
+    status, said, error = run(*words)
+    assert (status, said, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"bimmjax: error: {message}")
+
+
+@pytest.mark.parametrize("verb", ["unpaired", "paired", "apply"])
+def test_help_shows_an_example(verb, run):
+    status, said, _ = run(verb, "--help")
+    assert status == 0
+    assert f"Example: bimmjax adapt {verb} " in " ".join(said.split())
