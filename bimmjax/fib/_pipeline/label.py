@@ -13,7 +13,7 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.fib._pipeline.plan import MODELS, Plan
 from bimmjax.fib._pipeline.step import Work
-from bimmjax.fib._surroundings import surroundings
+from bimmjax.fib._surroundings import REACH, surroundings
 from bimmjax.nets import recipe_of
 from bimmjax.volumes import Volume, open_volume
 
@@ -111,7 +111,7 @@ def check_label(plan: Plan) -> None:
                 f"label.networks: got one for stack {name}, wants them for {', '.join(names)}"
             )
     if plan.order == "layers":
-        _reach(plan, len(names))
+        _check_layers(plan, len(names))
     elif told.network:
         _check_channels("label.network", told.network, len(names), names)
     for name, folder in told.networks.items():
@@ -126,26 +126,23 @@ def around(
     plan: Plan, stacks: Mapping[str, Volume], placed: Mapping[str, Any]
 ) -> dict[str, Volume]:
     """The channels of a network that labels every layer of the grid."""
-    reach = _reach(plan, len(stacks))
-    found = surroundings(
-        list(stacks.values()), np.asarray(placed["places"]), reach=reach, spacing=placed["spacing"]
-    )
+    places = np.asarray(placed["places"])
+    found = surroundings(list(stacks.values()), places, spacing=placed["spacing"])
     return {str(number): volume for number, volume in enumerate(found)}
 
 
-def _reach(plan: Plan, stacks: int) -> int:
-    """How many slices before and after a layer the network was trained with."""
+def _check_layers(plan: Plan, stacks: int) -> None:
     name, folder = "label.network", plan.label.network
     if not folder:
         raise InputError(f'{name}: got none, wants a run of train --layers for order "layers"')
     channels = recipe_of(_recipe(name, folder)).channels
-    reach, rest = divmod(channels, 2 * (stacks + 1))
-    if rest or not reach:
+    # Another reach would be another network: nothing else tells how many slices it has seen.
+    wanted = 2 * REACH * (stacks + 1)
+    if channels != wanted:
         raise InputError(
             f"{name}: got a network of {channels} channels, wants one of train --layers for "
-            f"{stacks} stack{'s' if stacks > 1 else ''}, of a multiple of {2 * (stacks + 1)}"
+            f"{stacks} stack{'s' if stacks > 1 else ''}, which has {wanted}"
         )
-    return reach
 
 
 def _recipe(name: str, folder: str | os.PathLike[str]) -> Path:
