@@ -178,7 +178,7 @@ def test_onto_another_stack():
     stack, truth = drifting(18, change=1.0)
     fixed = np.asarray(move_slices(stack, truth))[:, 4:-4, 4:-4]
     away = rng.normal(0, 1.0, (18, 2))
-    moved = np.asarray(move_slices(stack, truth - away))[:, 4:-4, 4:-4]
+    moved: Any = np.asarray(move_slices(stack, truth - away))[:, 4:-4, 4:-4]
     seen = 0.3 * moved + 7 + rng.normal(0, 0.1 * moved.std(), moved.shape)
     seen[3] = 1.0
     found = register_onto(seen, fixed)

@@ -45,7 +45,8 @@ def test_distances_are_in_pixels_whatever_the_grid():
     stack = open_volume(np.arange(8.0).reshape(2, 2, 2), spacing=(10.0, 4.0, 4.0), unit="nm")
     fine = surroundings([stack], [0, 4], reach=1, spacing=2.0)
     assert fine[0].spacing == (2.0, 4.0, 4.0)
-    np.testing.assert_allclose(np.asarray(fine[3])[:, 0, 0] * 8.0, [2.0, 1.5, 1.0, 0.5, 0.0])
+    away = fine[3].read(slice(None), slice(0, 1), slice(0, 1)).ravel()
+    np.testing.assert_allclose(away, np.array([2.0, 1.5, 1.0, 0.5, 0.0]) / 8.0)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_network_labels_every_layer_in_a_reconstruction(tmp_path):
     made = reconstruct(stacks, tmp_path / "made", plan)
     assert list(made.steps) == ["register", "clean", "thickness", "place", "label", "describe"]
     assert (made.labels.shape, made.labels.spacing) == ((31, 32, 32), (5.0, 5.0, 5.0))
-    with pytest.raises(InputError, match="label.network: got a network of 12 channels"):
+    with pytest.raises(InputError, match=r"label\.network: got a network of 12 channels"):
         reconstruct({"1": stacks["1"]}, tmp_path / "other", plan_of(plan))
-    with pytest.raises(InputError, match="label.network: got none"):
+    with pytest.raises(InputError, match=r"label\.network: got none"):
         reconstruct(stacks, tmp_path / "other", plan | {"label": {"method": "otsu"}})
