@@ -53,8 +53,8 @@ def test_what_ships_is_better_than_splines_where_it_has_not_learned():
     truth = body[: places[-1] + 1]
     spline = (fill_distance(body[places], places) != truth).mean()
     assert (fill_learned(body[places], places) != truth).mean() < 0.8 * spline
-    # Of another kind, upside down, and its solid is what was the pore.
-    wave = levelled_wave(jax.random.key(4002), (64, 64, 64), 0.35, 14.0)
+    # Ligaments of the finer kind alone, upside down, and pores in their place.
+    wave = levelled_wave(jax.random.key(4002), (64, 64, 64), 0.35, 9.3)
     body = 1 - np.asarray(structure_labels(wave)).astype(np.uint8)[::-1]
     places = uneven(64, 2, 4.0, 1.2)
     truth = body[: places[-1] + 1]
