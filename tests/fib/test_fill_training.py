@@ -42,7 +42,7 @@ def test_structures_are_those_of_article_ii_and_others():
 
 def test_examples_of_slices_are_what_fillings_meet():
     # Alike everywhere, as the few ligaments of a small hierarchical structure are not.
-    wave = levelled_wave(jax.random.key(1), (EDGE,) * 3, 0.3, 10.0)
+    wave = levelled_wave(jax.random.key(1), (EDGE, EDGE, EDGE), 0.3, 10.0)
     made = Body(np.asarray(structure_labels(wave)) > 0, 4.064, 1.248)
     source = SliceExamples(made, reach=4, patch=32)
     far, offsets, shares, truth = source.draw(np.random.default_rng(0), 200)

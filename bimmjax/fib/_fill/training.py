@@ -25,7 +25,7 @@ Progress = Callable[[dict[str, Any]], Any]
 _SLICE_PATCH, _PLANE_PATCH = 48, 64
 # Batches drawn from one structure: there are many kinds, and a network that has seen few of each
 # takes all for the same wavelength.
-_FROM_EACH = 25
+_FROM_EACH = 50
 _KINDS = 2
 # Structures that validate, and batches of each.
 _CHECKED, _CHECKS = 8, 2
@@ -228,10 +228,14 @@ class _Run:
 
     def _batch(self, number: int) -> Batch:
         """The same batch for the same number, whatever was drawn before."""
-        # By turns from structures of each kind, so that none is forgotten.
-        turn, kind = divmod(number, _KINDS)
-        source = self._source(turn // _FROM_EACH * _KINDS + kind)
-        return source.draw(np.random.default_rng((self.told.seed, 3, number)), self.told.batch)
+        rng = np.random.default_rng((self.told.seed, 3, number))
+        # Some of each kind: a step after one alone would forget the other.
+        each = []
+        for kind in range(_KINDS):
+            source = self._source(number // _FROM_EACH * _KINDS + kind)
+            count = (self.told.batch + _KINDS - 1 - kind) // _KINDS
+            each += [source.draw(rng, count)] if count else []
+        return tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
 
     def _validation(self) -> list[Batch]:
         found = []
