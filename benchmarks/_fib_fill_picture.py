@@ -47,8 +47,8 @@ def draw(truth: np.ndarray, places: np.ndarray, filled: dict[str, np.ndarray], o
         4 + long / 2, low - 2, f"{_BAR:g} nm", ha="center", va="bottom", fontsize=9, color=INK,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
     )  # fmt: skip
-    first.set_ylabel("z")
-    first.set_xlabel("x")
+    drawn.axes[3].set_ylabel("z")
+    drawn.axes[3].set_xlabel("x")
     names = {_SOLID: "gold", _PORE: "pore", _GAP: "missing", _LACKING: "gold that is lacking",
              _ADDED: "gold that is not there"}  # fmt: skip
     handles = [Patch(facecolor=c, edgecolor=INK, linewidth=0.5, label=n) for c, n in names.items()]

@@ -53,17 +53,17 @@ def test_what_ships_is_better_than_splines_where_it_has_not_learned():
     truth = body[: places[-1] + 1]
     spline = (fill_distance(body[places], places) != truth).mean()
     assert (fill_learned(body[places], places) != truth).mean() < 0.8 * spline
-    # Of another kind, upside down, and its solid is what was the pore.
-    wave = levelled_wave(jax.random.key(4002), (64, 64, 64), 0.35, 14.0)
-    body = 1 - np.asarray(structure_labels(wave)).astype(np.uint8)[::-1]
+    # Ligaments of the finer kind alone.
+    wave = levelled_wave(jax.random.key(4002), (64, 64, 64), 0.35, 9.3)
+    body = np.asarray(structure_labels(wave)).astype(np.uint8)
     places = uneven(64, 2, 4.0, 1.2)
     truth = body[: places[-1] + 1]
     spline = (fill_distance(body[places], places) != truth).mean()
-    assert (fill_learned(body[places], places) != truth).mean() < 0.9 * spline
+    assert (fill_learned(body[places], places) != truth).mean() < 0.8 * spline
 
 
 def test_three_labels_are_filled_as_two_of_them_would_be(small_tiles: None):
-    wave = np.asarray(structure_labels(levelled_wave(jax.random.key(5), (32,) * 3, 0.4, 14.0)))
+    wave = np.asarray(structure_labels(levelled_wave(jax.random.key(5), (32, 32, 32), 0.4, 14.0)))
     places = np.arange(0, 32, 4)
     two = wave.astype(np.uint8)
     three = two.copy()
@@ -127,7 +127,7 @@ def test_the_network_of_the_article_begins_near_the_spline():
 
 
 def test_the_network_of_the_article_fills_boxes_alike(small_tiles: None):
-    body = np.asarray(structure_labels(levelled_wave(jax.random.key(6), (26,) * 3, 0.4, 12.0)))
+    body = np.asarray(structure_labels(levelled_wave(jax.random.key(6), (26, 26, 26), 0.4, 12.0)))
     places = np.array([1, 4, 9, 12, 17])
     slices = body[places].astype(np.uint8)
     volume = fill(slices, places, network="article", depth=19)

@@ -22,7 +22,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small structures."""
     monkeypatch.setattr(examples, "EDGE", EDGE)
     monkeypatch.setattr(examples, "_SHAPE", (EDGE,) * 3)
-    monkeypatch.setattr(training, "_CHECKED", 4)
+    monkeypatch.setattr(training, "_CHECKED", 2)
     monkeypatch.setattr(training, "_SLICE_PATCH", 16)
     monkeypatch.setattr(training, "_PLANE_PATCH", 32)
 
@@ -42,7 +42,7 @@ def test_structures_are_those_of_article_ii_and_others():
 
 def test_examples_of_slices_are_what_fillings_meet():
     # Alike everywhere, as the few ligaments of a small hierarchical structure are not.
-    wave = levelled_wave(jax.random.key(1), (EDGE,) * 3, 0.3, 10.0)
+    wave = levelled_wave(jax.random.key(1), (EDGE, EDGE, EDGE), 0.3, 10.0)
     made = Body(np.asarray(structure_labels(wave)) > 0, 4.064, 1.248)
     source = SliceExamples(made, reach=4, patch=32)
     far, offsets, shares, truth = source.draw(np.random.default_rng(0), 200)
@@ -105,6 +105,10 @@ def test_a_run_that_was_ended_goes_on_to_the_same_result(tmp_path: Path):
     assert trained.told_of(resumed)["seed"] == 5
     start = trained.build("slices", seed=5)
     assert (one["last/bias"] != np.asarray(start.last.bias[...])).any()
+    # From where it ended, a rate of nothing leads nowhere else.
+    began = {**settings, "epochs": 1, "start": resumed, "learning_rate": 1e-9}
+    onward = load_file(train_inpainting(tmp_path / "onward", **began))
+    np.testing.assert_allclose(onward["last/bias"], one["last/bias"], atol=1e-6)
     # Another run there would be another network.
     with pytest.raises(InputError, match=r"out: got .* with a run of .*, wants the same settings"):
         train_inpainting(tmp_path / "ended", **{**settings, "seed": 6})
@@ -125,6 +129,9 @@ def test_the_network_of_the_article_learns(tmp_path: Path, monkeypatch: pytest.M
         ({"steps": 1.5}, "steps: got 1.5, wants a whole number"),
         ({"batch": 0}, "batch: got 0, wants a whole number from 1"),
         ({"minutes": -1.0}, r"minutes: got -1\.0, wants a number from 0"),
+        ({"learning_rate": 0.0}, r"learning_rate: got 0\.0, wants a number from 1e-09"),
+        ({"start": "article"}, "start: got article, wants weights of the network slices"),
+        ({"start": "nowhere"}, "network: got nowhere, which cannot be read"),
         ({"seed": -1}, "seed: got -1, wants a whole number from 0"),
     ],
 )

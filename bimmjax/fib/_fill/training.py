@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import nnx
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.fib._fill import examples, trained
@@ -22,10 +23,12 @@ from bimmjax.nets._train.schedule import Course, rate
 Progress = Callable[[dict[str, Any]], Any]
 
 _SLICE_PATCH, _PLANE_PATCH = 48, 64
-# Batches drawn from one structure, and those that validate.
-_FROM_EACH = 100
-_CHECKED = 16
-_KINDS = 3
+# Batches drawn from one structure: there are many kinds, and a network that has seen few of each
+# takes all for the same wavelength.
+_FROM_EACH = 50
+_KINDS = 2
+# Structures that validate, and batches of each.
+_CHECKED, _CHECKS = 8, 2
 _VALIDATION = 2**20
 """Numbers of the structures that validate begin here."""
 
@@ -41,11 +44,12 @@ class Settings(NamedTuple):
     schedule: str
     stop: int
     seed: int
+    start: str
 
 
 _DEFAULTS = {
-    "slices": Settings("slices", 60, 100, 8, 2e-3, "linear", 0, 2026),
-    "article": Settings("article", 500, 100, 64, 1e-3, "plateau", 25, 2026),
+    "slices": Settings("slices", 60, 100, 8, 2e-3, "linear", 0, 2026, ""),
+    "article": Settings("article", 500, 100, 64, 1e-3, "plateau", 25, 2026, ""),
 }
 
 
@@ -56,8 +60,10 @@ def train_inpainting(
     epochs: int | None = None,
     steps: int | None = None,
     batch: int | None = None,
+    learning_rate: float | None = None,
     minutes: float = 0.0,
     seed: int = 2026,
+    start: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train a network that fills gaps between slices; a run that was ended goes on.
@@ -77,10 +83,14 @@ def train_inpainting(
         epochs have brought nothing, ended after 25 that have brought nothing.
     epochs, steps, batch : int, optional
         Epochs at most, batches in each, and examples in each of those.
+    learning_rate : float, optional
+        At first.
     minutes : float
         Ends after the epoch that passes so many; 0: no limit. The learning rate falls in time
         for it.
     seed : int
+    start : path, optional
+        Weights to begin with; "slices" or "article": those that ship. Default: random ones.
     progress : callable, optional
         Called after each epoch with what has been reached.
 
@@ -96,7 +106,7 @@ def train_inpainting(
 
     Notes
     -----
-    Two in three structures are those of Article II (levelled waves, ligaments of 110 and 15 nm,
+    Half of the structures are those of Article II (levelled waves, ligaments of 110 and 15 nm,
     solid fractions of 0.10 to 0.14, voxels of 2.5 nm, slices of 10.16 ± 3.12 nm); the others have
     one or two levels, fractions from 0.1 to 0.9, voxels up to 5 nm, slices of 1.5 to 6 voxels.
 
@@ -113,7 +123,11 @@ def train_inpainting(
         epochs=usual.epochs if epochs is None else whole_number("epochs", epochs, 1, 10**6),
         steps=usual.steps if steps is None else whole_number("steps", steps, 1, 10**6),
         batch=usual.batch if batch is None else whole_number("batch", batch, 1, 4096),
+        learning_rate=usual.learning_rate
+        if learning_rate is None
+        else real_number("learning_rate", learning_rate, 1e-9, 1.0),
         seed=whole_number("seed", seed, 0, 2**31 - 1),
+        start="" if start is None else os.fspath(start),
     )
     real_number("minutes", minutes, 0.0, 1e6)
     folder = Path(out)
@@ -134,7 +148,7 @@ class _Run:
             steps=told.steps, learning_rate=told.learning_rate, minutes=minutes, hold=0.0,
             final_rate=0.01,
         )  # fmt: skip
-        self.net = trained.build(told.network, seed=told.seed)
+        self.net = _begun(told)
         self.stepper = Stepper(self.net, told.network)
         self.best = checkpoint.named_arrays(self.stepper.params)
         self.course = Course()
@@ -214,26 +228,28 @@ class _Run:
 
     def _batch(self, number: int) -> Batch:
         """The same batch for the same number, whatever was drawn before."""
-        # By turns from structures of each kind, so that none is forgotten.
-        turn, kind = divmod(number, _KINDS)
-        source = self._source(turn // _FROM_EACH * _KINDS + kind)
-        return source.draw(np.random.default_rng((self.told.seed, 3, number)), self.told.batch)
+        rng = np.random.default_rng((self.told.seed, 3, number))
+        # Some of each kind: a step after one alone would forget the other.
+        each = []
+        for kind in range(_KINDS):
+            source = self._source(number // _FROM_EACH * _KINDS + kind)
+            count = (self.told.batch + _KINDS - 1 - kind) // _KINDS
+            each += [source.draw(rng, count)] if count else []
+        return tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
 
     def _validation(self) -> list[Batch]:
         found = []
-        for number in range(4):
+        for number in range(_CHECKED):
             source = self._source(_VALIDATION + number)
             rng = np.random.default_rng((self.told.seed, 4, number))
-            found += [source.draw(rng, self.told.batch) for _ in range(_CHECKED // 4)]
+            found += [source.draw(rng, self.told.batch) for _ in range(_CHECKS)]
         return found
 
     def _source(self, number: int) -> Any:
         if number not in self._sources:
             while len(self._sources) >= _KINDS:
                 self._sources.pop(next(iter(self._sources)))
-            # Two in three are those of Article II, and all that validate.
-            article = number >= _VALIDATION or number % _KINDS < _KINDS - 1
-            of = examples.body(self.told.seed, number, article)
+            of = examples.body(self.told.seed, number, article=number % _KINDS == 0)
             if self.told.network == "slices":
                 source: Any = examples.SliceExamples(of, self.net.reach, _SLICE_PATCH)
             else:
@@ -241,3 +257,14 @@ class _Run:
                 source = examples.PlaneExamples(of, rng, _PLANE_PATCH)
             self._sources[number] = source
         return self._sources[number]
+
+
+def _begun(told: Settings) -> Any:
+    """The network as it is before it learns."""
+    if not told.start:
+        return trained.build(told.network, seed=told.seed)
+    net = trained.load_inpainting(told.start)
+    if not isinstance(net, trained.NETWORKS[told.network]):
+        raise InputError(f"start: got {told.start}, wants weights of the network {told.network}")
+    # What ships is shared by all who ask for it.
+    return nnx.clone(net)
