@@ -1,5 +1,7 @@
 """Stacks registered by themselves and onto each other."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
