@@ -177,12 +177,16 @@ def _thickness(made: Reconstruction, told: dict[str, Any]) -> str:
 
 def _place(made: Reconstruction, told: dict[str, Any]) -> str:
     unit = length_name(told["unit"])
-    return (
+    text = (
         f"{len(told['places'])} slices on a grid of {told['depth']} layers, {told['spacing']:g} "
-        f"{unit} apart; {100.0 * told['gaps']:.0f} % of the layers lie in gaps. "
-        f"{told['moved']} slices stand beside their rounded place, {told['displacement']:g} {unit} "
-        "in all, so that each has a layer of its own."
+        f"{unit} apart; {100.0 * told['gaps']:.0f} % of the layers lie in gaps."
     )
+    if told["moved"]:
+        text += (
+            f" {told['moved']} slices stand beside their rounded place, {told['displacement']:g} "
+            f"{unit} in all, so that each has a layer of its own."
+        )
+    return text
 
 
 def _fill(made: Reconstruction, told: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -54,6 +55,17 @@ def load_inpainting(path: str | os.PathLike[str] | None = None) -> Any:
     if path is None or path in NETWORKS:
         return _shipped(str(path or "slices"))
     return _load(Path(path))
+
+
+def weights_digest(path: str | os.PathLike[str] | None = None) -> str:
+    """What tells the weights of `load_inpainting(path)` from others: their SHA-256."""
+    shipped = path is None or path in NETWORKS
+    file = _FOLDER / f"inpainting-{path or 'slices'}.safetensors" if shipped else Path(str(path))
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"network: got {path}, which cannot be read ({error.strerror})") from None
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bimmjax._core.checks import InputError, choice
+from bimmjax.fib._fill.trained import weights_digest
 from bimmjax.fib._pipeline import align, label, measure, place
 from bimmjax.fib._pipeline.check import check_stacks
 from bimmjax.fib._pipeline.plan import Plan, plan_of
@@ -209,7 +210,7 @@ def _steps(
             work, plan, placed.told, images, before.told.get("phases", 0)
         ),
         before=placed.digest, fill=told["fill"],
-        network=fingerprint(plan.fill.network) if plan.fill.network else None,
+        network=weights_digest(plan.fill.network or None),
     ))  # fmt: skip
     if plan.order == "grey":
         yield (filled := labelled(filled, {name: filled.volume(name) for name in names}))
