@@ -54,7 +54,7 @@ def fill(
                 a little more cost, with nothing learned
     "learned"   a network that was trained on simulated slices, the default of labels: the best by
                 far where ligaments are hardly thicker than gaps, as in hierarchical nanoporous
-                gold; where they are twice as thick as gaps or more, compare it with "distance"
+                gold; as good as "distance", and slower, where they are twice as thick
     "linear"    for grey values: a straight line between slices
     ==========  ==============================================================================
 
