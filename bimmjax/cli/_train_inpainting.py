@@ -35,6 +35,12 @@ def train_inpainting(
         int | None,
         typer.Option(metavar="N", help="Default: 8, article 64.", show_default=False),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS", help="To begin with, of an earlier training.", show_default=False
+        ),
+    ] = None,
     minutes: Annotated[
         float, typer.Option(metavar="M", help="End after so many; 0: no limit.")
     ] = 0.0,
@@ -64,7 +70,7 @@ def train_inpainting(
 
                 path = trained(
                     out, network=network, epochs=epochs, steps=steps, batch=batch,
-                    minutes=minutes, seed=seed, progress=progress,
+                    minutes=minutes, seed=seed, start=start, progress=progress,
                 )  # fmt: skip
         except KeyboardInterrupt as error:
             raise Interrupted(with_notes(_KEPT, error)) from None
