@@ -142,7 +142,9 @@ def _plan(made: RawStack, label: Mapping[str, Any]) -> dict[str, Any]:
 def _truth(made: RawStack, found: fib.Reconstruction) -> np.ndarray:
     """The body where the reconstruction says that it lies."""
     y0, y1, x0, x1 = found.steps["register"].told["field"]
-    return _fib_stacks.field(made)[:, y0:y1, x0:x1]
+    assert made.ruler is not None
+    top = made.ruler.rows
+    return _fib_stacks.field(made)[:, y0 - top : y1 - top, x0:x1]
 
 
 def _scored(seed: int, made: RawStack, found: dict[str, fib.Reconstruction]) -> list[list[Any]]:

@@ -47,7 +47,7 @@ def reposition(positions: Any, spacing: float) -> np.ndarray:
 
     Source: FIB thesis, Article II, §2.2.2.
     """
-    own = _own_places(positions, spacing)
+    own = own_places(positions, spacing)
     own -= np.arange(own.size)
     # The first slice is where it is, and no other may come before it: 0 bounds all from below.
     return np.concatenate([[0], np.maximum(_isotonic(own[1:]), 0)]) + np.arange(own.size)
@@ -90,7 +90,8 @@ def check_grid_spacing(thickness: Any, spacing: float) -> None:
         )
 
 
-def _own_places(positions: Any, spacing: float) -> np.ndarray:
+def own_places(positions: Any, spacing: float) -> np.ndarray:
+    """(n,) int64, the place nearest to each position; slices may share one."""
     found = _numbers("positions", positions, "ascending numbers")
     apart = _spacing(spacing)
     steps = np.diff(found)

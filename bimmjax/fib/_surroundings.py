@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bimmjax._core.checks import InputError, whole_number
+from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.fib._fill.given import check_given
 from bimmjax.nets import normalisation
 from bimmjax.volumes import Volume, open_volume
@@ -76,7 +76,7 @@ def surroundings(
                 f"stacks: got shapes {opened[0].shape} and {volume.shape}, wants the same"
             )
     first, given = check_given(opened[0], places, None)
-    apart = first.spacing[2] if spacing is None else float(spacing)
+    apart = first.spacing[2] if spacing is None else real_number("spacing", spacing, 1e-12, 1e12)
     at = np.asarray(given.places)
     before = np.searchsorted(at, np.arange(given.depth), side="right") - 1
     scales = [normalisation(volume) for volume in opened]
@@ -93,6 +93,8 @@ def surroundings(
 def _images(volume: Volume, numbers: np.ndarray, scale: Any, apart: float) -> Volume:
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
         wanted = numbers[z]
+        if not wanted.size:
+            return np.empty((0, y.stop - y.start, x.stop - x.start), np.float32)
         low = int(wanted.min())
         part = scale(volume.read(slice(low, int(wanted.max()) + 1), y, x))
         return part[wanted - low]

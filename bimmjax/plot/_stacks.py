@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def stacks(volumes: Mapping[str, Volume], *, phases: int = 0) -> Figure:
+def stacks(
+    volumes: Mapping[str, Volume], *, labels: Collection[str] = (), phases: int = 0
+) -> Figure:
     """A row of middle slices for each of several volumes of about one size: before and after.
 
     Parameters
     ----------
-    volumes : by the name that stands beside their row. Those of uint8 up to 255 with `phases` are
-        labels; others are grey values, on one scale for each row.
+    volumes : by the name that stands beside their row.
+    labels : names of those that are labels; others are grey values, on one scale for each row.
     phases : number of phases of labels; what is not one of them stays white.
 
     Returns
@@ -40,16 +42,15 @@ def stacks(volumes: Mapping[str, Volume], *, phases: int = 0) -> Figure:
     colours = [phase_colour(k) for k in range(phases)]
     gaps = False
     for number, (name, volume) in enumerate(volumes.items()):
-        labels = _are_labels(volume, phases)
         look = (
             {"cmap": ListedColormap([*colours, "white"]), "vmin": -0.5, "vmax": phases + 0.5,
              "interpolation_stage": "rgba"}
-            if labels
+            if name in labels
             else _grey(rows[name])
         )  # fmt: skip
         for axis in range(3):
             section, size = rows[name][axis], largest[axis]
-            if labels:
+            if name in labels:
                 gaps |= bool((section.pixels >= phases).any())
                 section = section._replace(pixels=np.minimum(section.pixels, phases))
             left, bottom, wide, tall = boxes[3 * number + axis]
@@ -61,7 +62,7 @@ def stacks(volumes: Mapping[str, Volume], *, phases: int = 0) -> Figure:
         left, bottom, wide, tall = boxes[3 * number + 2]
         made.text(left + wide + 0.008, bottom + 0.5 * tall, name, fontsize=9, color=INK,
                   rotation=90, va="center", ha="left")  # fmt: skip
-    if phases:
+    if labels:
         marks = [Patch(color=c, label=f"phase {k}") for k, c in enumerate(colours)]
         if gaps:
             marks.append(Patch(facecolor="white", edgecolor=QUIET, label="no label"))
@@ -69,10 +70,6 @@ def stacks(volumes: Mapping[str, Volume], *, phases: int = 0) -> Figure:
         made.legend(handles=marks, loc="upper left", frameon=False, fontsize=8, handlelength=1.0,
                     bbox_to_anchor=(left + wide + 0.004, bottom + tall), borderpad=0.0)  # fmt: skip
     return made
-
-
-def _are_labels(volume: Volume, phases: int) -> bool:
-    return phases > 0 and volume.dtype == np.uint8 and "labels" in volume.name
 
 
 def _grey(sections: list[Section]) -> dict[str, object]:

@@ -296,7 +296,9 @@ def _pictures(
 
 def _drawn(made: Reconstruction, done: Done, first: str) -> Figure:
     if made.plan.order == "labels":
-        return plot.stacks({"placed": done.volume("labels")}, phases=_phases(made))
+        return plot.stacks(
+            {"placed": done.volume("labels")}, labels=["placed"], phases=_phases(made)
+        )
     return plot.stacks({"placed": done.volume(first)})
 
 

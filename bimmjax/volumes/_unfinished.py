@@ -42,6 +42,8 @@ class Unfinished:
         What must be the same to go on; JSON-able, told in the attributes under `bimmjax`.
     shard : three ints
         Shape of one file, whole chunks.
+    chunk : three ints
+        Shape in which voxels are compressed and read.
     overwrite : bool
         Replace `out` if it is a zarr folder, at the very end, and at once what was begun with
         another identity.
@@ -60,12 +62,14 @@ class Unfinished:
         identity: Mapping[str, Any],
         *,
         shard: Shape,
+        chunk: Shape = CHUNK,
         overwrite: bool = False,
     ) -> None:
         self._target, self._overwrite = Path(out), overwrite
         check_target(self._target, overwrite)
         self.path = _partial(self._target)
-        self._shard, self._shape = fitted(shard, grid.shape), grid.shape
+        self._chunk, self._shape = chunk, grid.shape
+        self._shard = fitted(shard, grid.shape, chunk)
         # Files of another shape cannot be gone on with.
         self._identity = plain(identity) | {_SHARD: list(self._shard)}
         before = _told(self.path)
@@ -168,7 +172,7 @@ class Unfinished:
 
     def _store(self, name: str, grid: Volume, kind: npt.DTypeLike) -> Any:
         folder = self.path / name / "0"
-        return create(folder, grid.shape, np.dtype(kind), CHUNK, self._shard, go_on=True)
+        return create(folder, grid.shape, np.dtype(kind), self._chunk, self._shard, go_on=True)
 
 
 def told_of(folder: Path) -> dict[str, Any] | None:
@@ -212,9 +216,9 @@ def plain(told: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(told))
 
 
-def fitted(shard: Sequence[int], shape: Shape) -> Shape:
+def fitted(shard: Sequence[int], shape: Shape, chunk: Shape = CHUNK) -> Shape:
     """A shard as `create` cuts it to the volume."""
-    z, y, x = (min(s, -(-n // c) * c) for s, n, c in zip(shard, shape, CHUNK, strict=True))
+    z, y, x = (min(s, -(-n // c) * c) for s, n, c in zip(shard, shape, chunk, strict=True))
     return z, y, x
 
 

@@ -8,11 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bimmjax.volumes._convert import SHARD
+from bimmjax.volumes._convert import CHUNK, SHARD
 from bimmjax.volumes._unfinished import Box, Unfinished, fitted, voxels_of
-from bimmjax.volumes._volume import Volume
+from bimmjax.volumes._volume import Shape, Volume
 
 _MOST = 2**29  # voxels that are worked out together
+_FLAT: Shape = (1, 256, 256)
 
 
 def write_resumably(
@@ -37,8 +38,9 @@ def write_resumably(
     identity : mapping
         JSON-able: what decides the voxels. Blocks of an earlier run with the same one are kept.
     whole_slices : bool
-        Read as much of the slices at a time as memory allows: for volumes each slice of which is
-        worked out whole, whatever is read of it. Else a shard at a time.
+        For volumes each slice of which is worked out whole, whatever is read of it: as much of
+        the slices as memory allows is read at a time, and slices are stored one by one, so that
+        others may read them one by one. Else a shard at a time, in cubes.
     overwrite : bool
         Replace `out`, and drop what was begun with another identity.
     progress : callable, optional
@@ -66,9 +68,12 @@ def write_resumably(
     >>> folder.cleanup()
     """
     tell = progress or (lambda done, total: None)
-    store = Unfinished(out, volume, {"": volume.dtype}, identity, shard=SHARD, overwrite=overwrite)
+    chunk = _FLAT if whole_slices else CHUNK
+    store = Unfinished(
+        out, volume, {"": volume.dtype}, identity, shard=SHARD, chunk=chunk, overwrite=overwrite
+    )
     done = 0
-    for box in _boxes(volume, _MOST if whole_slices else 0):
+    for box in _boxes(volume, chunk, _MOST if whole_slices else 0):
         if not store.done(box):
             store.write(box, {"": volume.read(*box)})
         done += voxels_of(box)
@@ -76,9 +81,9 @@ def write_resumably(
     return store.finish({})
 
 
-def _boxes(volume: Volume, most: int) -> list[Box]:
+def _boxes(volume: Volume, chunk: Shape, most: int) -> list[Box]:
     """Shards, or rows and rectangles of them of up to `most` voxels."""
-    z, y, x = fitted(SHARD, volume.shape)
+    z, y, x = fitted(SHARD, volume.shape, chunk)
     shards_x = min(max(most // (z * y * x), 1), -(-volume.shape[2] // x))
     shards_y = min(max(most // (z * y * x * shards_x), 1), -(-volume.shape[1] // y))
     shard = (z, y * shards_y, x * shards_x)

@@ -88,21 +88,23 @@ def test_nothing_is_done_twice(stacks, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "from_step"),
+    ("change", "anew"),
     [
-        ({"fill": {"method": "nearest"}}, "fill"),
-        ({"depth": {"source": "even", "mean": 20.0}}, "thickness"),
-        ({"label": {"method": "otsu", "phases": 3}}, "label"),
-        ({"clean": {"denoise": "median"}}, "clean"),
-        ({"register": {"reach": 5}}, "register"),
+        ({"fill": {"method": "nearest"}}, ["fill", "describe"]),
+        ({"depth": {"source": "even", "mean": 20.0}}, ["thickness", "place", "fill", "describe"]),
+        # Thickness that is not told by the images knows no labels.
+        ({"label": {"method": "otsu", "phases": 3}}, ["label", "place", "fill", "describe"]),
+        ({"clean": {"denoise": "median"}}, ["clean", "label", "place", "fill", "describe"]),
+        ({"register": {"reach": 5}}, list(STEPS)),
+        ({"order": "grey"}, ["place", "fill", "label", "describe"]),
     ],
 )
-def test_only_what_has_changed_is_done_again(stacks, tmp_path, change, from_step):
+def test_only_what_has_changed_is_done_again(stacks, tmp_path, change, anew):
     out = tmp_path / "made"
     reconstruct(stacks, out, PLAN)
     again = reconstruct(stacks, out, PLAN | change)
     fresh = [name for name, done in again.steps.items() if done.fresh]
-    assert fresh == list(STEPS[STEPS.index(from_step) :])
+    assert fresh == anew
     whole = reconstruct(stacks, tmp_path / "anew", PLAN | change)
     np.testing.assert_array_equal(labels_of(again), labels_of(whole))
 
@@ -209,7 +211,7 @@ def test_leading_slices_are_dropped_and_their_thicknesses(stacks, tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"depth": {"source": "even"}}, "depth.mean: got none"),
+        ({"depth": {"source": "even"}}, r"depth\.mean: got none"),
         ({"depth": {"source": "even", "mean": -1.0}}, "depth.mean: got -1"),
         ({"depth": {"source": "file"}}, "depth.file: got none"),
         ({"depth": {"source": "ruler"}}, "depth.ruler: got none"),
@@ -230,6 +232,11 @@ def test_leading_slices_are_dropped_and_their_thicknesses(stacks, tmp_path):
         ({"label": {"method": "otsu", "stack": "7"}}, "label.stack: got 7"),
         ({"order": "grey", "fill": {"method": "learned"}}, "fill.method: got"),
         ({"order": "blue"}, "order: got 'blue'"),
+        ({"label": {"fit": "bimm2d"}}, "label.fit: got"),
+        ({"label": {"networks": {"1": 5}}}, "plan: got label.networks.1 = 5, wants a path"),
+        ({"fill": {"method": "spline", "network": "slices"}}, "fill.network: got one"),
+        ({"fill": {"network": "none.safetensors"}}, "fill.network: got none.safetensors"),
+        ({"order": "layers", "fill": {"method": "spline"}}, "fill: got a method"),
     ],
 )
 def test_bad_settings_are_told_before_any_work(stacks, tmp_path, change, match):
@@ -294,3 +301,110 @@ def test_time_does_not_matter_only_content_and_settings(stacks, tmp_path):
     )
     copies["1"][0, 0, 0] += 1
     assert reconstruct(copies, tmp_path / "made", PLAN, until="register").steps["register"].fresh
+
+
+def test_the_order_of_stacks_is_that_of_channels(stacks, tmp_path):
+    reconstruct(stacks, tmp_path / "made", PLAN, until="label")
+    turned = {"2": stacks["2"], "1": stacks["1"]}
+    again = reconstruct(turned, tmp_path / "made", PLAN, until="label")
+    assert all(done.fresh for done in again.steps.values())
+    assert again.steps["label"].told["stack"] == "2"
+
+
+def test_a_kill_while_an_old_step_is_removed_leaves_nothing_that_looks_whole(
+    stacks, tmp_path, monkeypatch
+):
+    out = tmp_path / "made"
+    first = reconstruct(stacks, out, PLAN)
+    removed = step_module.shutil.rmtree
+
+    def dies(path, ignore_errors=False):
+        if path.exists():
+            removed(next(path.glob("*.zarr")) / "0")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(step_module.shutil, "rmtree", dies)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(stacks, out, PLAN | {"fill": {"method": "nearest"}})
+    monkeypatch.undo()
+    again = reconstruct(stacks, out, PLAN)
+    assert again.steps["fill"].fresh
+    np.testing.assert_array_equal(labels_of(again), labels_of(first))
+
+
+def test_what_is_no_step_is_not_removed(stacks, tmp_path):
+    out = tmp_path / "made"
+    (out / "label").mkdir(parents=True)
+    (out / "label" / "manual.npy").write_text("a month of work")
+    with pytest.raises(InputError, match="no step of a reconstruction"):
+        reconstruct(stacks, out, PLAN, overwrite=True)
+    assert (out / "label" / "manual.npy").exists()
+
+
+def test_steps_after_one_that_was_done_anew_count_no_more(stacks, tmp_path):
+    out = tmp_path / "made"
+    reconstruct(stacks, out, PLAN)
+    reconstruct(stacks, out, PLAN | {"label": {"method": "otsu", "phases": 3}}, until="label")
+    assert not (out / "fill" / "step.json").exists()
+    assert set(json.loads((out / "reconstruct.json").read_text())["steps"]) == set(STEPS[:3])
+
+
+def test_voxels_without_a_number_take_the_label_of_their_neighbours(body, tmp_path):
+    slices = body[::3].astype(np.float32)
+    slices[4, 10:14, 20:24] = np.nan
+    plan = PLAN | {"register": {"skip": True}, "clean": {"brightness": False}}
+    for change in ({}, {"order": "grey"}):
+        made = reconstruct({"2": slices}, tmp_path / str(len(change)), plan | change)
+        assert made.steps["label"].told["without_label"] > 0
+        assert made.steps["describe"].told["phases"] == 2
+    first = reconstruct({"2": slices}, tmp_path / "0", plan)
+    assert set(np.unique(labels_of(first))) == {0, 1}
+
+
+def test_a_fit_of_three_phases_tells_how_many(tmp_path):
+    from bimmjax import fit
+
+    rng = np.random.default_rng(0)
+    body = np.repeat(np.repeat(rng.integers(0, 3, (13, 12, 12)), 4, 1), 4, 2)
+    stack = (60.0 * body + rng.normal(0, 4, body.shape)).astype(np.float32)
+    found = fit(stack, 3, model="gmm", intervals=False)
+    path = tmp_path / "fit.json"
+    path.write_text(json.dumps(found.to_dict()))
+    plan = PLAN | {
+        "label": {"fit": str(path)}, "fill": {}, "register": {"skip": True},
+        "clean": {"brightness": False},
+    }  # fmt: skip
+    made = reconstruct({"1": stack}, tmp_path / "made", plan)
+    assert made.steps["label"].told["phases"] == 3
+    assert made.steps["fill"].told["method"] == "distance"
+    assert len(made.steps["describe"].told["volume_fractions"]) == 3
+
+
+def test_a_ruler_a_mark_and_a_tilt_together(body, tmp_path):
+    """All three in one image, in pixels of the raw stack; the ruler tells thickness."""
+    thickness = np.array([15.0, 10.0, 20.0, 15.0] * 4)
+    faces = np.concatenate([[0.0], np.cumsum(thickness)])
+    slices = np.stack([body[int(f // 5) % 49] for f in faces]).astype(np.float32)
+    wide = np.tile(slices, (1, 1, 4))
+    ruler = sim.make_ruler(192, float(faces[-1]), rows=32)
+    marked = np.asarray(sim.draw_ruler(wide, ruler, faces))
+    mark = np.zeros((len(faces), marked.shape[1], 48), np.float32)
+    mark[:, 44:48, 8:40] = 1.0
+    mark[:, 30:60, 22:26] = 1.0
+    raw = np.concatenate([marked, mark], 2)
+    plan = PLAN | {
+        "register": {"region": [28, 64, 194, 238], "tilt": 52.0},
+        "crop": [32, 80, 0, 192],
+        "depth": {
+            "source": "ruler", "ruler": [0, 32, 0, 192],
+            "angle": float(np.degrees(np.arctan(ruler.slope * 5.0))),
+        },
+    }  # fmt: skip
+    made = reconstruct({"2": raw}, tmp_path / "made", plan, until="thickness")
+    np.testing.assert_allclose(made.steps["thickness"].told["thickness"], thickness, rtol=0.02)
+    register = made.steps["register"]
+    y0, y1, x0, x1 = register.told["field"]
+    assert 32 <= y0 < y1 <= 80
+    assert 0 <= x0 < x1 <= 192
+    height = (y1 - y0) / np.sin(np.radians(52.0))
+    assert register.volume("2").shape[1] == pytest.approx(height, abs=1.0)

@@ -30,6 +30,7 @@ def test_what_is_written_is_what_was_read(volume, tmp_path, whole_slices):
     found = open_volume(path)
     assert (found.spacing, found.unit) == ((2.0, 2.0, 2.0), "nm")
     np.testing.assert_array_equal(found.read(*EVERYTHING), volume.read(*EVERYTHING))
+    assert found.chunks[0] == (1 if whole_slices else 64)
     assert told[-1] == (volume.voxels, volume.voxels)
     assert len(told) == (2 if whole_slices else 8)
 
@@ -69,6 +70,6 @@ def test_another_volume_is_not_gone_on_with(volume, tmp_path):
 
 
 def test_wide_boxes_stay_within_their_share(volume):
-    boxes = _written._boxes(replace(volume, shape=(64, 4096, 4096)), 2**26)
+    boxes = _written._boxes(replace(volume, shape=(64, 4096, 4096)), (1, 256, 256), 2**26)
     assert all(np.prod([s.stop - s.start for s in box]) <= 2**26 for box in boxes)
     assert len(boxes) == 16

@@ -39,7 +39,10 @@ def register(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, 
         }
         shape = next(iter(cut.values())).shape
         field = common_field([one.shifts for one in found.values()], shape)
-        told["field"] = [field[0].start, field[0].stop, field[1].start, field[1].stop]
+        # In pixels of the raw images.
+        y0, _, x0, _ = specimen(plan, next(iter(raw.values())))
+        told["field"] = [y0 + field[0].start, y0 + field[0].stop,
+                         x0 + field[1].start, x0 + field[1].stop]  # fmt: skip
         moved = {
             name: like(move_slices(cut[name], one.shifts, field), cut[name].dtype)
             for name, one in found.items()
@@ -48,7 +51,7 @@ def register(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, 
         level = volume
         if plan.register.tilt < 90.0:
             level = like(untilt(volume, plan.register.tilt), volume.dtype)
-        work.write(name, level)
+        work.write(name, level, whole_slices=True)
     return told
 
 
@@ -91,18 +94,17 @@ def like(volume: Volume, dtype: np.dtype[Any]) -> Volume:
 
     Interpolation makes floats of 8-bit images, four times as large, for no more than their noise.
     """
-    if volume.dtype == dtype:
-        return volume
-    if dtype.kind == "f":
-        return replace(volume, dtype=dtype, reader=lambda *box: volume.read(*box).astype(dtype))
-    limits = np.iinfo(dtype)
+    whole = dtype.kind in "iu"
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if whole else (-np.inf, np.inf)
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
         found = np.empty([s.stop - s.start for s in (z, y, x)], dtype)
         # Slice by slice: floats take much more memory.
         for k, i in enumerate(range(z.start, z.stop)):
-            values = np.rint(np.nan_to_num(volume.read(slice(i, i + 1), y, x)[0]))
-            found[k] = np.clip(values, limits.min, limits.max)
+            values = volume.read(slice(i, i + 1), y, x)[0]
+            if whole and values.dtype.kind == "f":
+                values = np.clip(np.rint(np.nan_to_num(values)), low, high)
+            found[k] = values
         return found
 
     return replace(volume, dtype=dtype, reader=read)

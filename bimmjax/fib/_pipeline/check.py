@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bimmjax._core.checks import InputError
+from bimmjax.fib._fill.trained import load_inpainting
 from bimmjax.fib._pipeline.align import specimen
 from bimmjax.fib._pipeline.label import check_label
+from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.place import grid_spacing, thickness_from_file
 from bimmjax.fib._pipeline.plan import Depth, Plan, Region
 from bimmjax.fib._reposition import check_grid_spacing
@@ -27,15 +28,18 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
             raise InputError(
                 f"stacks: got name {name!r}, wants letters, digits, . _ - (not labels)"
             )
-        opened[name] = open_volume(
-            source, spacing=plan.pixel or None, unit=plan.unit or None if plan.pixel else None
-        )
+        opened[name] = open_volume(source, spacing=plan.pixel or None, unit=plan.unit or None)
     first_name, first = next(iter(opened.items()))
     for name, volume in opened.items():
         if volume.shape != first.shape:
             raise InputError(
                 f"stacks: got {name} of shape {volume.shape} and {first_name} of {first.shape}, "
                 "wants stacks of one shape"
+            )
+        if volume.spacing[1:] != first.spacing[1:] or volume.unit != first.unit:
+            raise InputError(
+                f"stacks: got {name} with pixels of {volume.spacing[1:]} {volume.unit} and "
+                f"{first_name} of {first.spacing[1:]} {first.unit}, wants one pixel size"
             )
     if plan.register.reference and plan.register.reference not in opened:
         raise InputError(
@@ -56,8 +60,9 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
     check_label(plan)
     _check_complete(plan.depth)
     _check_thickness(plan, first)
-    if plan.fill.network and not Path(plan.fill.network).exists():
-        raise InputError(f"fill.network: got {plan.fill.network}, which does not exist")
+    if plan.fill.network:
+        with naming("fill.network", "network"):
+            load_inpainting(plan.fill.network)
     return opened
 
 
@@ -79,7 +84,8 @@ def _check_thickness(plan: Plan, first: Volume) -> None:
         found = thickness_from_file(plan, first.shape[0], slices)
     else:
         return
-    check_grid_spacing(found.thickness, grid_spacing(plan, first.spacing[2]))
+    with naming("fill.spacing", "spacing"):
+        check_grid_spacing(found.thickness, grid_spacing(plan, first.spacing[2]))
 
 
 def _check_complete(depth: Depth) -> None:

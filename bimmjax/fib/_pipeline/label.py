@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from bimmjax._core.checks import InputError
+from bimmjax.fib._pipeline.gaps import NO_LABEL
+from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.plan import MODELS, Plan
 from bimmjax.fib._pipeline.step import Work
 from bimmjax.fib._surroundings import REACH, surroundings
-from bimmjax.nets import recipe_of
-from bimmjax.volumes import Volume, open_volume
+from bimmjax.nets import fuse, recipe_of
+from bimmjax.segmentation._given_fit import given_fit
+from bimmjax.volumes import Volume, open_volume, stream
 
 
 def label(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any]:
@@ -24,14 +27,15 @@ def label(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any
         return _by_networks(work, plan, stacks)
     volume = stacks[looked_at(plan)]
     told: dict[str, Any] = {"stack": looked_at(plan)}
+    phases = plan.label.phases
     if plan.label.fit:
-        found, more = _by_fit(work, plan, volume)
+        found, phases, more = _by_fit(work, plan, volume)
         told |= more
     else:
         told["method"] = plan.label.method or "kmeans"
-        found = _by_method(told["method"], plan.label.phases, volume)
+        found = _by_method(told["method"], phases, volume)
     labels = work.write("labels", found)
-    return told | {"phases": plan.label.phases, **shares(labels, plan.label.phases)}
+    return told | shares(labels, phases)
 
 
 def looked_at(plan: Plan) -> str:
@@ -42,13 +46,15 @@ def looked_at(plan: Plan) -> str:
 def shares(labels: Volume, phases: int) -> dict[str, Any]:
     """Shares of the phases, and of voxels without a label (255)."""
     counts = np.zeros(256, np.int64)
-    for z in range(0, labels.shape[0], 16):
-        part = labels.read(slice(z, z + 16), slice(None), slice(None))
-        counts += np.bincount(part.ravel(), minlength=256)
+    for block in stream(labels, (64, 512, 512), halo=0):
+        # By slices: NumPy makes eight times as many bytes of what it counts.
+        for plane in block.data:
+            counts += np.bincount(plane.ravel(), minlength=256)
     held = counts[:phases]
     return {
+        "phases": phases,
         "volume_fractions": held / max(int(held.sum()), 1),
-        "without_label": 1.0 - float(held.sum()) / max(int(counts.sum()), 1),
+        "without_label": float(counts[NO_LABEL]) / max(int(counts.sum()), 1),
     }
 
 
@@ -62,7 +68,7 @@ def _by_networks(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[s
         names = [name for name in stacks if name in plan.label.networks]
         folders = [plan.label.networks[name] for name in names]
         images = [stacks[name] for name in names]
-        net = folders[0] if len(folders) == 1 else nets.fuse(folders)
+        net = folders[0] if len(folders) == 1 else fuse(folders)
     path = work.folder / "labels.zarr"
     nets.predict(
         net,
@@ -72,11 +78,11 @@ def _by_networks(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[s
         progress=work.tell("labels"),
     )
     told = json.loads((path / "predict.json").read_text("utf-8"))
-    labels = open_volume(path)
-    return {"phases": told["classes"], **shares(labels, told["classes"])}
+    return shares(open_volume(path), told["classes"])
 
 
-def _by_fit(work: Work, plan: Plan, volume: Volume) -> tuple[Volume, dict[str, Any]]:
+def _by_fit(work: Work, plan: Plan, volume: Volume) -> tuple[Volume, int, dict[str, Any]]:
+    """Labels, how many there are, and what is told of the fit."""
     from bimmjax import segmentation
     from bimmjax.fitting import fit
 
@@ -85,7 +91,13 @@ def _by_fit(work: Work, plan: Plan, volume: Volume) -> tuple[Volume, dict[str, A
     if given in MODELS:
         given = fit(volume, plan.label.phases, model=given, progress=work.tell("fit"))
         told |= {"nll": given.nll, "warnings": list(given.warnings)}
-    return segmentation.segment(volume, given), told
+        return segmentation.segment(volume, given), plan.label.phases, told
+    return segmentation.segment(volume, given), _phases_of(given), told
+
+
+def _phases_of(path: str) -> int:
+    with naming("label.fit", "fit"):
+        return int(np.size(given_fit(path)["params"]["intensities"]))
 
 
 def _by_method(method: str, phases: int, volume: Volume) -> Volume:
@@ -116,10 +128,22 @@ def check_label(plan: Plan) -> None:
         _check_channels("label.network", told.network, len(names), names)
     for name, folder in told.networks.items():
         _check_channels(f"label.networks.{name}", folder, 1, [name])
-    if told.fit and told.fit not in MODELS and not Path(told.fit).is_file():
+    if told.stack and (told.network or told.networks):
+        raise InputError(f"label.stack: got {told.stack} with networks, wants a fit or a method")
+    if len(told.networks) > 1:
+        with naming("label.networks", "branches", "folders"):
+            fuse(list(told.networks.values()))
+    if told.fit == "bimm2d" and plan.order == "labels":
         raise InputError(
-            f"label.fit: got {told.fit}, wants a fit.json or one of {', '.join(MODELS)}"
+            'label.fit: got "bimm2d" for slices, whose voxels are not cubic; wants "bimm1d" or '
+            '"gmm", or order "grey"'
         )
+    if told.fit and told.fit not in MODELS:
+        if not Path(told.fit).is_file():
+            raise InputError(
+                f"label.fit: got {told.fit}, wants a fit.json or one of {', '.join(MODELS)}"
+            )
+        _phases_of(told.fit)
 
 
 def around(

@@ -10,18 +10,19 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.fib._fill.fill import fill
 from bimmjax.fib._pipeline.align import like
+from bimmjax.fib._pipeline.gaps import NO_LABEL
+from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.plan import Plan
+from bimmjax.fib._pipeline.slabs import in_slabs
 from bimmjax.fib._pipeline.step import Work
 from bimmjax.fib._register.field import drop_slices
 from bimmjax.fib._register.registration import cut_region
-from bimmjax.fib._reposition import check_grid_spacing, reposition
+from bimmjax.fib._reposition import check_grid_spacing, own_places, reposition
 from bimmjax.fib._thickness.file import read_thickness
 from bimmjax.fib._thickness.images import thickness_from_images
 from bimmjax.fib._thickness.result import Thickness, even_thickness, fit_gamma
 from bimmjax.fib._thickness.ruler import thickness_from_ruler
 from bimmjax.volumes import Volume
-
-NO_LABEL = 255
 
 
 def thickness(
@@ -34,8 +35,8 @@ def thickness(
     slices : first and last (not included) slice that is used.
     """
     found = _measured(work, plan, raw, images, slices)
-    _, pixel = images.spacing[1:]
-    check_grid_spacing(found.thickness, grid_spacing(plan, pixel))
+    with naming("fill.spacing", "spacing"):
+        check_grid_spacing(found.thickness, grid_spacing(plan, images.spacing[2]))
     good = found.measured[~found.outliers]
     return {
         **found._asdict(),
@@ -60,7 +61,13 @@ def _measured(
         return thickness_from_ruler(
             strip, angle=told.angle, outlier_rule=told.outliers, progress=work.tell("ruler")
         )
-    return thickness_from_images(images, outlier_rule=told.outliers, progress=work.tell("images"))
+    return thickness_from_images(
+        in_slabs(images),
+        largest=told.largest or None,
+        blur_std=told.blur,
+        outlier_rule=told.outliers,
+        progress=work.tell("images"),
+    )
 
 
 def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thickness:
@@ -68,7 +75,8 @@ def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thic
 
     It has a thickness between each two of all slices of the raw stack, or of those that are used.
     """
-    found = read_thickness(plan.depth.file)
+    with naming("depth.file", "path"):
+        found = read_thickness(plan.depth.file)
     told, used = found.thickness.size, slices[1] - slices[0]
     if told == used - 1:
         return found
@@ -105,7 +113,7 @@ def places(
     spacing = grid_spacing(plan, first.spacing[2])
     positions = np.concatenate([[0.0], np.cumsum(told["thickness"])])
     found = reposition(positions, spacing)
-    moved = np.abs(found - np.rint(positions / spacing))
+    moved = np.abs(found - own_places(positions, spacing))
     # Layers are labelled from the stacks themselves: one is enough to look at.
     shown = dict(list(slices.items())[:1]) if plan.order == "layers" else slices
     for name, volume in shown.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
+from bimmjax.fib._fill.trained import NETWORKS
 
 ORDERS = ("labels", "grey", "layers")
 SOURCES = ("even", "file", "ruler", "images")
@@ -95,6 +96,8 @@ class Depth:
     ruler : (y0, y1, x0, x1), pixels of the raw images that show the ruler's four marks.
     angle : degrees between an inclined mark and the milling direction.
     outliers : the rule for them, "robust" or "article" (see `thickness_from_ruler`).
+    largest, blur : of `images`: the thickest slice that is looked for, and the blur of grey values
+        within slices, pixels; 0: as `thickness_from_images` has them.
     """
 
     source: str = "even"
@@ -103,6 +106,8 @@ class Depth:
     ruler: Region | None = None
     angle: float = 0.0
     outliers: str = "robust"
+    largest: float = 0.0
+    blur: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -204,8 +209,14 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if get_origin(kind) is dict:
         if not isinstance(value, Mapping):
             raise InputError(f"plan: got {name} = {value!r}, wants a section [{name}] of paths")
-        # Volumes and arrays may stand for paths.
-        return {str(k): os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in value.items()}
+        found = {
+            str(k): os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in value.items()
+        }
+        for key, one in found.items():
+            # Volumes and arrays may stand for stacks.
+            if not isinstance(one, str) and (name != "stacks" or isinstance(one, int | float)):
+                raise InputError(f"plan: got {name}.{key} = {one!r}, wants a path")
+        return found
     if get_origin(kind) is tuple:
         count = len(get_args(kind))
         try:
@@ -244,7 +255,7 @@ def _from_folder(plan: Plan, folder: Path) -> Plan:
             fit=label.fit if label.fit in MODELS else at(label.fit),
         ),
         depth=replace(depth, file=at(depth.file)),
-        fill=replace(fill, network=at(fill.network)),
+        fill=replace(fill, network=fill.network if fill.network in NETWORKS else at(fill.network)),
     )
 
 
@@ -270,6 +281,12 @@ def _check(plan: Plan) -> None:
     real_number("fill.spacing", plan.fill.spacing, 0.0, 1e12)
     if plan.fill.method:
         choice("fill.method", plan.fill.method, FILLINGS)
+    if plan.order == "layers" and (plan.fill.method or plan.fill.network):
+        raise InputError('fill: got a method or a network for order "layers", which fills nothing')
+    if plan.fill.network and plan.fill.method not in ("", "learned"):
+        raise InputError(
+            f"fill.network: got one for method {plan.fill.method!r}, wants it for 'learned'"
+        )
     if plan.order == "grey" and plan.fill.method in ("distance", "learned"):
         raise InputError(
             f"fill.method: got {plan.fill.method!r} for grey values, wants 'spline' or 'nearest': "

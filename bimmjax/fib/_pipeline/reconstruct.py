@@ -13,8 +13,17 @@ from bimmjax._core.checks import InputError, choice
 from bimmjax.fib._fill.trained import weights_digest
 from bimmjax.fib._pipeline import align, label, measure, place
 from bimmjax.fib._pipeline.check import check_stacks
+from bimmjax.fib._pipeline.gaps import labelled_everywhere
 from bimmjax.fib._pipeline.plan import Plan, plan_of
-from bimmjax.fib._pipeline.step import Done, Progress, Work, fingerprint, run_step
+from bimmjax.fib._pipeline.step import (
+    Done,
+    Progress,
+    Work,
+    fingerprint,
+    forget,
+    is_step,
+    run_step,
+)
 from bimmjax.volumes import Volume
 
 STEPS = {
@@ -134,14 +143,24 @@ def reconstruct(
     folder = _folder(Path(out), overwrite)
     tell = progress or (lambda what, done, total: None)
     made = Reconstruction(folder, told, {})
+    order = STEPS[told.order]
     for done in _steps(made, told, given, opened, tell):
         made.steps[done.name] = done
+        if done.fresh:
+            for later in order[order.index(done.name) + 1 :]:
+                if later != "thickness" or _thickness_needs(told, done.name):
+                    forget(folder / later)
+        _summarise(made)
         if on_step is not None:
             on_step(made, done)
         if done.name == until:
             break
-    _summarise(made)
     return made
+
+
+def _thickness_needs(plan: Plan, step: str) -> bool:
+    """Whether thickness is told by what a step makes: a ruler or a file knows no labels."""
+    return step == "register" or plan.depth.source == "images"
 
 
 def _steps(
@@ -160,8 +179,9 @@ def _steps(
     def step(name: str, work: Callable[[Work], dict[str, Any]], **made_from: Any) -> Done:
         return run_step(name, made.out, made_from, work, progress)
 
-    sources = {name: fingerprint(source) for name, source in given.items()}
-    grid = {"pixel": plan.pixel, "unit": plan.unit, "crop": plan.crop, "order": plan.order}
+    # A list: the order of the stacks is that of channels.
+    sources = [[name, fingerprint(source)] for name, source in given.items()]
+    grid = {"pixel": plan.pixel, "unit": plan.unit, "crop": plan.crop}
     yield (registered := step(
         "register", lambda work: align.register(work, plan, opened),
         sources=sources, grid=grid, register=told["register"],
@@ -173,10 +193,10 @@ def _steps(
         before=registered.digest, clean=told["clean"],
     ))  # fmt: skip
 
-    def labelled(before: Done, images: Mapping[str, Volume]) -> Done:
+    def labelled(before: Done, images: Callable[[], Mapping[str, Volume]]) -> Done:
         nets = [plan.label.network, *plan.label.networks.values()]
         return step(
-            "label", lambda work: label.label(work, plan, images),
+            "label", lambda work: label.label(work, plan, images()),
             before=before.digest, label=told["label"],
             files=[fingerprint(path) for path in [*nets, plan.label.fit] if path],
         )  # fmt: skip
@@ -184,41 +204,43 @@ def _steps(
     images = {name: cleaned.volume(name) for name in names}
     before = cleaned
     if plan.order == "labels":
-        yield (before := labelled(cleaned, images))
-        images = {"labels": before.volume("labels")}
+        yield (before := labelled(cleaned, lambda: images))
+        labels = before.volume("labels")
+        if before.told["without_label"] > 0:
+            labels = labelled_everywhere(labels)
+        images = {"labels": labels}
     seen = images.get("labels") or images[align.reference_of(plan)]
     yield (thick := step(
         "thickness", lambda work: place.thickness(work, plan, raw, seen, slices),
-        before=before.digest, depth=told["depth"], spacing=plan.fill.spacing,
+        before=(before if _thickness_needs(plan, before.name) else registered).digest,
+        depth=told["depth"],
+        spacing=plan.fill.spacing,
         file=fingerprint(plan.depth.file) if plan.depth.file else None,
     ))  # fmt: skip
     yield (placed := step(
         "place", lambda work: place.places(work, plan, thick.told, images),
-        before=[before.digest, thick.digest], spacing=plan.fill.spacing,
+        before=[before.digest, thick.digest], spacing=plan.fill.spacing, order=plan.order,
     ))  # fmt: skip
     if plan.order == "layers":
-        around = label.around(plan, images, placed.told)
-        yield (filled := labelled(placed, around))
-        phases = filled.told["phases"]
-        yield step(
-            "describe", lambda work: measure.measure(work, filled.volume("labels"), phases),
-            before=filled.digest,
-        )  # fmt: skip
-        return
-    yield (filled := step(
-        "fill", lambda work: place.filled(
-            work, plan, placed.told, images, before.told.get("phases", 0)
-        ),
-        before=placed.digest, fill=told["fill"],
-        network=weights_digest(plan.fill.network or None),
-    ))  # fmt: skip
+        yield (last := labelled(placed, lambda: label.around(plan, images, placed.told)))
+    else:
+        phases = before.told.get("phases", 0)
+        yield (last := step(
+            "fill", lambda work: place.filled(work, plan, placed.told, images, phases),
+            before=placed.digest, fill=told["fill"],
+            network=weights_digest(plan.fill.network or None),
+        ))  # fmt: skip
     if plan.order == "grey":
-        yield (filled := labelled(filled, {name: filled.volume(name) for name in names}))
-    phases = (filled if plan.order == "grey" else before).told["phases"]
+        filled = last
+        yield (last := labelled(filled, lambda: {n: filled.volume(n) for n in names}))
+    known = before.told if plan.order == "labels" else last.told
+    # Filled labels have none missing.
+    missing = 0.0 if plan.order == "labels" else known["without_label"]
     yield step(
-        "describe", lambda work: measure.measure(work, filled.volume("labels"), phases),
-        before=filled.digest,
-    )  # fmt: skip
+        "describe",
+        lambda work: measure.measure(work, last.volume("labels"), known["phases"], missing),
+        before=last.digest,
+    )
 
 
 def _given(stacks: Any, plan: Plan) -> dict[str, Any]:
@@ -243,7 +265,7 @@ def _folder(out: Path, overwrite: bool) -> Path:
         if out.exists() and not out.is_dir():
             raise InputError(f"out: got {out}, which is a file; wants a folder to make")
         held = sorted(path.name for path in out.iterdir()) if out.exists() else []
-        if held and "register" not in held and not overwrite:
+        if held and not is_step(out / "register") and not overwrite:
             raise InputError(
                 f"out: got {out}, which holds {held[0]} and no reconstruction; wants a new folder, "
                 "or overwrite=True (--overwrite)"

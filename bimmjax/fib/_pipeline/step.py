@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,17 +94,51 @@ def run_step(
     earlier = _read(folder / _DONE)
     if earlier is not None and earlier.get("digest") == digest:
         return Done(name, folder, earlier["told"], digest, fresh=False)
-    try:
-        if (_read(folder / _BEGUN) or {}).get("digest") != digest or earlier is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    begun = _read(folder / _BEGUN) or {}
+    if begun.get("digest") != digest or earlier is not None:
+        with _writing(folder):
+            _make_room(folder)
             folder.mkdir(parents=True)
             _write(folder / _BEGUN, {"digest": digest})
-        told = _plain(work(Work(name, folder, digest, progress)))
+    told = _plain(work(Work(name, folder, digest, progress)))
+    with _writing(folder):
         _write(folder / _DONE, {"digest": digest, "told": told})
+    return Done(name, folder, told, digest, fresh=True)
+
+
+def is_step(folder: Path) -> bool:
+    """Whether a folder has been made by `run_step`."""
+    return (folder / _BEGUN).is_file() or (folder / _DONE).is_file()
+
+
+def forget(folder: Path) -> None:
+    """What a step has found was made from something else by now."""
+    with _writing(folder):
+        (folder / _DONE).unlink(missing_ok=True)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what is left of the same step with other settings."""
+    if not folder.exists():
+        return
+    if not is_step(folder) and any(folder.iterdir()):
+        raise InputError(
+            f"out: got {folder}, which is no step of a reconstruction; wants another folder"
+        )
+    # Out of the way first: half of it removed would look like all of it.
+    dropped = folder.with_name(f".{folder.name}.dropped")
+    shutil.rmtree(dropped, ignore_errors=True)
+    folder.rename(dropped)
+    shutil.rmtree(dropped, ignore_errors=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise InputError(f"out: got {folder}, which cannot be written ({reason})") from error
-    return Done(name, folder, told, digest, fresh=True)
 
 
 def fingerprint(source: Any) -> Any:
@@ -113,16 +148,18 @@ def fingerprint(source: Any) -> Any:
     has changed takes as long as some steps.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(str(source).partition("::")[0])
+        name, _, inside = str(source).partition("::")
+        path = Path(name)
         if not path.exists():
             return str(source)
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         states = [(str(f.relative_to(path)), f.stat()) for f in files]
         listed = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
         text = json.dumps(listed).encode()
-        return [str(path.resolve()), str(source), hashlib.sha256(text).hexdigest()]
+        return [str(path.resolve()), inside, hashlib.sha256(text).hexdigest()]
     volume = open_volume(source)
-    found = hashlib.sha256(f"{volume.shape} {volume.dtype} {volume.spacing}".encode())
+    grid = f"{volume.shape} {volume.dtype} {volume.spacing} {volume.unit}"
+    found = hashlib.sha256(grid.encode())
     for z in range(0, volume.shape[0], 16):
         found.update(volume.read(slice(z, z + 16), slice(None), slice(None)).tobytes())
     return found.hexdigest()
