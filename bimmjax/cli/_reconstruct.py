@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bimmjax.cli import _options
-from bimmjax.cli._reconstruct_options import settings_of
+from bimmjax.cli._reconstruct_options import by_options, settings_of
 
 if TYPE_CHECKING:
     from bimmjax.fib import Reconstruction
@@ -77,7 +77,7 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="Y0 Y1 X0 X1",
-            help="Pixels of a fiducial mark, to register by.",
+            help="Pixels of a fiducial mark (up to Y1 and X1), to register by.",
             show_default=False,
         ),
     ] = None,
@@ -234,8 +234,8 @@ def reconstruct(
     from bimmjax.fib import reconstruct as reconstructed
 
     given = settings_of(locals())
-    told = plan_of(plan)
-    told = given.onto(told)
+    with by_options():
+        told = given.onto(plan_of(plan))
     keep_compiled_code()
 
     from bimmjax import report
@@ -245,7 +245,7 @@ def reconstruct(
     raw: dict[str, Any] = {}
     with progress_bars(quiet) as bars:
         try:
-            with warnings_in_a_line(), heeding_ctrl_c() as check:
+            with by_options(), warnings_in_a_line(), heeding_ctrl_c() as check:
 
                 def progress(what: str, done: int, total: int) -> None:
                     check()
@@ -263,6 +263,8 @@ def reconstruct(
                     bars.stage(f"Drawing {done.name}")
                     with writing_to(out):
                         report.draw_step(made, done, raw)
+                        # After each: what there is tells the truth, whenever the work ends.
+                        report.write_reconstruction_report(made, command=typed())
 
                 made = reconstructed(
                     sources, out, told, until=until, overwrite=overwrite, progress=progress,
@@ -270,9 +272,6 @@ def reconstruct(
                 )  # fmt: skip
         except KeyboardInterrupt as error:
             raise Interrupted(with_notes(_KEPT, error)) from None
-        if pictures:
-            with writing_to(out):
-                report.write_reconstruction_report(made, command=typed())
     if not quiet:
         for done in made.steps.values():
             state = "" if done.fresh else " (as before)"

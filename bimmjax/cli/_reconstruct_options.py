@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,9 +107,35 @@ def _depth(given: Mapping[str, Any]) -> dict[str, Any]:
     if told in ("ruler", "images"):
         return found | {"source": told}
     try:
-        return found | {"source": "even", "mean": float(told)}
+        mean = float(told)
     except ValueError:
         return found | {"source": "file", "file": told}
+    if not mean > 0:
+        raise InputError(f"thickness: got {told}, wants one above 0")
+    return found | {"source": "even", "mean": mean}
+
+
+# By which option a setting of the plan was typed.
+_OPTIONS = {
+    "depth.mean": "thickness", "depth.file": "thickness", "depth.ruler": "ruler",
+    "depth.angle": "ruler-angle", "depth": "thickness", "fill.spacing": "grid",
+    "fill.network": "inpainting", "fill.method": "fill", "label.network": "network",
+    "label.networks": "network", "label.fit": "fit", "label.method": "method",
+    "label.stack": "stack", "label": "network", "register.region": "region",
+    "register.reference": "reference", "register.tilt": "tilt",
+}  # fmt: skip
+
+
+@contextmanager
+def by_options() -> Iterator[None]:
+    """Errors about a setting name the option, too."""
+    try:
+        yield
+    except InputError as error:
+        name, colon, rest = str(error).partition(":")
+        if not colon or name not in _OPTIONS:
+            raise
+        raise InputError(f"{_OPTIONS[name]} ({name}):{rest}") from error
 
 
 def _whole(name: str, text: str, count: int) -> tuple[int, ...]:

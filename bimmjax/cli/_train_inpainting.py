@@ -77,5 +77,7 @@ def train_inpainting(
     if not quiet:
         if last:
             wrong, spline = (100.0 * last[name] for name in ("wrong", "spline_wrong"))
+            if wrong > spline:
+                typer.echo("Worse than splines: it has not learned enough to be of use")
             typer.echo(f"Wrong in gaps: {wrong:.2f} % of voxels, cubic splines {spline:.2f} %")
         typer.echo(f"Written: {path}")

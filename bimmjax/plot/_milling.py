@@ -89,10 +89,10 @@ def thickness(
         course.plot(np.flatnonzero(bad), values[bad], "x", color=_POOR, markersize=6,
                     label=f"outlier ({int(bad.sum())})")  # fmt: skip
         course.legend(frameon=False, fontsize=9)
-    course.set_xlabel("Slice")
+    course.set_xlabel("Between slices n and n + 1")
     course.set_ylabel(f"Thickness ({length_name(unit)})")
     course.set_ylim(bottom=min(0.0, float(np.nanmin(values, initial=0.0))))
-    title(course, f"From {source}" if source else "Thickness")
+    title(course, f"Thickness {source}".rstrip())
     good = kept[~bad] if (~bad).any() else kept
     bins = np.histogram_bin_edges(good, "auto")
     if good.max() - good.min() < 1e-9 * max(good.max(), 1e-300):
@@ -102,8 +102,10 @@ def thickness(
     if gamma is not None and all(v is not None and np.isfinite(v) for v in gamma):
         at = np.linspace(0.0, 1.15 * float(good.max()), 300)
         shares.plot(at, stats.gamma.pdf(at, gamma[0], scale=gamma[1]), color=INK,
-                    label=f"gamma, shape {gamma[0]:.3g}, scale {gamma[1]:.3g}")  # fmt: skip
-        shares.legend(frameon=False, fontsize=8)
+                    label=f"gamma, shape {gamma[0]:.3g}, "
+                    f"scale {gamma[1]:.3g} {length_name(unit)}")  # fmt: skip
+        shares.legend(frameon=False, fontsize=8, loc="upper right")
+        shares.set_ylim(top=1.25 * shares.get_ylim()[1])
     shares.set_xlabel(f"Thickness ({length_name(unit)})")
     shares.set_ylabel(f"Density (1/{length_name(unit)})")
     shares.set_xlim(left=0.0)

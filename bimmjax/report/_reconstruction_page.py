@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bimmjax import __version__, plot
-from bimmjax.fib import Done, Reconstruction
+from bimmjax.fib import Done, Plan, Reconstruction, drop_slices
+from bimmjax.fib._pipeline.align import specimen
+from bimmjax.fib._register.registration import cut_region
 from bimmjax.plot._labels import length_name, per_length
 from bimmjax.report._html import document, picture, section, table, warnings_box
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from bimmjax.volumes import Volume
 
 PAGE = "report.html"
 _HEADS = {
@@ -33,12 +37,14 @@ _HEADS = {
 }
 _CAPTIONS = {
     "drift": "By how much each slice was moved. Crosses: slices whose own shift could not be told, "
-    "and was taken from their neighbours.",
+    "and was taken from their neighbours. Without a mark to register by, slow drift cannot be told "
+    "from structure that runs obliquely: what changes smoothly from slice to slice is left.",
     "registered": "The raw stack and the registered one, cut through the middle along each axis.",
     "cleaned": "Grey values before and after the clean-up.",
     "labels": "Grey values and labels, slice beside slice, as if all were equally thick.",
     "thickness": "Thickness slice by slice, and its distribution with the fitted gamma.",
-    "placed": "Slices where they lie in depth; nothing is known in the white gaps between them.",
+    "placed": "Slices where they lie in depth; nothing is known in the gaps between them (white; of "
+    "grey values black). The layer across z is that of a slice near the middle.",
     "filled": "The registered stack with slices of equal thickness (before), and what was "
     "reconstructed (after).",
     "isotropy": "A structure that is isotropic has the same curves along x, y and z. Where the "
@@ -106,8 +112,7 @@ def write_reconstruction_report(
         )
     body.append(section("How it was made", _origin(made, command)))
     path = Path(made.out if folder is None else folder) / PAGE
-    first = next(iter(made.plan.stacks.values()))
-    title = f"{Path(first).name}: reconstruction"
+    title = f"{made.out.resolve().name}: reconstruction"
     partial = path.with_suffix(".partial")
     partial.write_text(document(title, _facts(made), "\n".join(body)), encoding="utf-8")
     partial.replace(path)
@@ -168,11 +173,19 @@ def _label(made: Reconstruction, told: dict[str, Any]) -> str:
 def _thickness(made: Reconstruction, told: dict[str, Any]) -> str:
     unit, count = length_name(told["unit"]), int(np.sum(told["outliers"]))
     values = np.asarray(told["thickness"], float)
-    text = f"{values.mean():.4g} ± {values.std():.3g} {unit}, from {told['source']}"
+    text = f"{values.mean():.4g} ± {values.std():.3g} {unit}, {_SOURCES[told['source']]}"
     if count:
         share = 100.0 * count / values.size
         text += f"; {count} outliers ({share:.1f} %) replaced"
     return text + "."
+
+
+_SOURCES = {
+    "even": "as told for all",
+    "file": "from a file",
+    "ruler": "by the ruler's marks",
+    "images": "from the images",
+}
 
 
 def _place(made: Reconstruction, told: dict[str, Any]) -> str:
@@ -235,28 +248,19 @@ def _pictures(
     match done.name:
         case "register":
             if told["shifts"]:
-                yield (
-                    "drift",
-                    lambda: plot.drift(
-                        told["shifts"], told["refused"], reference=told["reference"]
-                    ),
-                )
-            yield (
-                "registered",
-                lambda: plot.stacks(
-                    {"raw": even(raw[first]), "registered": even(done.volume(first))}
-                ),
-            )
+                curves = told["shifts"], told["refused"]
+                yield "drift", lambda: plot.drift(*curves, reference=told["reference"])
+            rows = {
+                f"{first}, raw": even(_seen(raw[first], told, plan)),
+                f"{first}, registered": even(done.volume(first)),
+            }
+            yield "registered", lambda: plot.stacks(rows)
         case "clean":
-            yield (
-                "cleaned",
-                lambda: plot.stacks(
-                    {
-                        "before": even(steps["register"].volume(first)),
-                        "after": even(done.volume(first)),
-                    }
-                ),
-            )
+            rows = {
+                f"{first}, before": even(steps["register"].volume(first)),
+                f"{first}, after": even(done.volume(first)),
+            }
+            yield "cleaned", lambda: plot.stacks(rows)
         case "label":
             grey = steps["fill" if plan.order == "grey" else "clean"].volume(first)
             if plan.order == "layers":
@@ -275,7 +279,7 @@ def _pictures(
         case "thickness":
             yield "thickness", lambda: plot.thickness(
                 told["measured"], told["thickness"], told["outliers"], told["gamma"],
-                unit=told["unit"], source=told["source"],
+                unit=told["unit"], source=_SOURCES[told["source"]],
             )  # fmt: skip
         case "place":
             yield "placed", lambda: _drawn(made, done, first)
@@ -294,12 +298,30 @@ def _pictures(
             yield "isotropy", lambda: plot.isotropy(told)
 
 
+def _seen(volume: Volume, told: dict[str, Any], plan: Plan) -> Volume:
+    """The part of a raw stack that is left in the registered one."""
+    y0, y1, x0, x1 = told.get("field") or specimen(plan, volume)
+    return cut_region(drop_slices(volume, plan.register.drop), ((y0, y1), (x0, x1)))
+
+
+def _about_a_slice(volume: Volume, places: list[int]) -> Volume:
+    """As much of a volume as has a slice in its middle layer, rather than a gap."""
+    middle = min(places, key=lambda place: abs(place - volume.shape[0] // 2))
+    half = min(middle, volume.shape[0] - 1 - middle)
+    first = middle - half
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        return volume.read(slice(z.start + first, z.stop + first), y, x)
+
+    return replace(volume, shape=(2 * half + 1, *volume.shape[1:]), reader=read)
+
+
 def _drawn(made: Reconstruction, done: Done, first: str) -> Figure:
+    name = "labels" if made.plan.order == "labels" else first
+    seen = _about_a_slice(done.volume(name), done.told["places"])
     if made.plan.order == "labels":
-        return plot.stacks(
-            {"placed": done.volume("labels")}, labels=["placed"], phases=_phases(made)
-        )
-    return plot.stacks({"placed": done.volume(first)})
+        return plot.stacks({"placed": seen}, labels=["placed"], phases=_phases(made))
+    return plot.stacks({f"{first}, placed": seen})
 
 
 def _phases(made: Reconstruction) -> int:
@@ -316,6 +338,14 @@ def _warnings(made: Reconstruction) -> list[str]:
                 found.append(
                     f"{len(lost)} of {register.told['slices']} slices of stack {name} could not be "
                     "registered: a larger reach, or a region with a mark, may help."
+                )
+    if register is not None and register.told["shifts"]:
+        for name, likeness in register.told["correlation"].items():
+            alike = [v for v in likeness if v is not None]
+            if alike and float(np.median(alike)) < 0.3:
+                found.append(
+                    f"Slices of stack {name} hardly resemble what they were registered by "
+                    f"(correlation {np.median(alike):.2f}): do not believe their shifts."
                 )
     if thick is not None:
         share = float(np.mean(thick.told["outliers"]))
@@ -366,4 +396,8 @@ def _facts(made: Reconstruction) -> str:
 def _origin(made: Reconstruction, command: str) -> str:
     date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     text = f"<p>bimmjax {escape(__version__)}, {date}. Settings: reconstruct.json.</p>"
+    text += (
+        "<p>The steps: T. Sardhara, <cite>3D reconstruction of FIB tomography data using machine "
+        "learning</cite>, 2024, Articles II and III.</p>"
+    )
     return text + (f"<pre>{escape(command)}</pre>" if command else "")

@@ -78,11 +78,16 @@ def test_a_plan_in_a_file_is_beaten_by_options(stack: str, run: Run, here: Path)
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["s.tif"], "depth.mean: got none"),
+        (["s.tif", "--pixel", "5", "--unit", "nm", "--method", "otsu"], "thickness (depth.mean): "),
+        (["s.tif", *FEW, "--thickness", "0"], "thickness: got 0, wants one above 0"),
+        (["s.tif", *FEW, "--thickness", "1e9"], "thickness (depth): got slices 1e+09 thick"),
+        (["s.tif", "--thickness", "15", "--method", "otsu"], "pixel: got none"),
+        (["s.tif", *FEW[:6]], "network (label): got none"),
+        (["s.tif", *FEW, "--grid", "50"], "grid (fill.spacing): got 50"),
         (["1=s.tif", "1=s.tif", *FEW], "stacks: got 1 twice"),
         (["none.tif", *FEW], "volume: got none.tif"),
         (["s.tif", *FEW, "--crop", "1", "2"], "crop: got '1,2', wants 4 whole numbers"),
-        (["s.tif", *FEW, "--thickness", "none.csv"], "path: got none.csv"),
+        (["s.tif", *FEW, "--thickness", "none.csv"], "thickness (depth.file): got none.csv"),
         (["s.tif", *FEW, "--network", "a", "--network", "b"], "network: got several"),
         (["s.tif", *FEW, "--until", "dinner"], "until: got 'dinner'"),
         (["s.tif", "--plan", "none.toml"], "plan: got none.toml"),

@@ -125,7 +125,11 @@ def _shifts(
     seen = cut if region is None else raw
     reference = reference_of(plan)
     base = register_stack(
-        seen[reference], region=region, reach=reach, progress=work.tell(f"drift of {reference}")
+        seen[reference],
+        region=region,
+        reach=reach,
+        detrend=told.detrend or None,
+        progress=work.tell(f"drift of {reference}"),
     )
     found = {reference: base}
     for name, volume in seen.items():

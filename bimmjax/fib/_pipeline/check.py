@@ -11,16 +11,17 @@ from bimmjax.fib._fill.trained import load_inpainting
 from bimmjax.fib._pipeline.align import specimen
 from bimmjax.fib._pipeline.label import check_label
 from bimmjax.fib._pipeline.naming import naming
-from bimmjax.fib._pipeline.place import grid_spacing, thickness_from_file
+from bimmjax.fib._pipeline.place import check_grid, grid_spacing, thickness_from_file
 from bimmjax.fib._pipeline.plan import Depth, Plan, Region
-from bimmjax.fib._reposition import check_grid_spacing
 from bimmjax.fib._thickness.result import even_thickness
 from bimmjax.volumes import Volume, open_volume
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
+def check_stacks(
+    plan: Plan, given: Mapping[str, Any], until: str | None = None
+) -> dict[str, Volume]:
     """The stacks, opened, with their pixel size; an `InputError` if the plan cannot be for them."""
     opened: dict[str, Volume] = {}
     for name, source in given.items():
@@ -41,6 +42,8 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
                 f"stacks: got {name} with pixels of {volume.spacing[1:]} {volume.unit} and "
                 f"{first_name} of {first.spacing[1:]} {first.unit}, wants one pixel size"
             )
+    if first.unit == "voxel":
+        raise InputError("pixel: got none, and stacks that tell none; wants it, and its unit")
     if plan.register.reference and plan.register.reference not in opened:
         raise InputError(
             f"register.reference: got {plan.register.reference}, wants one of {', '.join(opened)}"
@@ -57,7 +60,8 @@ def check_stacks(plan: Plan, given: Mapping[str, Any]) -> dict[str, Volume]:
     for name, region in regions.items():
         if region is not None:
             _check_within(name, region, first)
-    check_label(plan)
+    if until not in ("register", "clean"):
+        check_label(plan)
     _check_complete(plan.depth)
     _check_thickness(plan, first)
     if plan.fill.network:
@@ -84,8 +88,7 @@ def _check_thickness(plan: Plan, first: Volume) -> None:
         found = thickness_from_file(plan, first.shape[0], slices)
     else:
         return
-    with naming("fill.spacing", "spacing"):
-        check_grid_spacing(found.thickness, grid_spacing(plan, first.spacing[2]))
+    check_grid(found.thickness, grid_spacing(plan, first.spacing[2]))
 
 
 def _check_complete(depth: Depth) -> None:

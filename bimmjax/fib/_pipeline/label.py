@@ -32,7 +32,7 @@ def label(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any
         found, phases, more = _by_fit(work, plan, volume)
         told |= more
     else:
-        told["method"] = plan.label.method or "kmeans"
+        told["method"] = plan.label.method
         found = _by_method(told["method"], phases, volume)
     labels = work.write("labels", found)
     return told | shares(labels, phases)
@@ -115,6 +115,8 @@ def _by_method(method: str, phases: int, volume: Volume) -> Volume:
 def check_label(plan: Plan) -> None:
     """Refuse networks and fits that are not there, or that want other stacks, before any work."""
     told, names = plan.label, list(plan.stacks)
+    if not (told.network or told.networks or told.fit or told.method):
+        raise InputError("label: got none, wants a network, a fit or a method")
     if told.stack and told.stack not in names:
         raise InputError(f"label.stack: got {told.stack}, wants one of {', '.join(names)}")
     for name in told.networks:
@@ -181,7 +183,8 @@ def _check_channels(
 ) -> None:
     channels = recipe_of(_recipe(name, folder)).channels
     if channels != count:
+        hint = " (or order layers)" if channels == 2 * REACH * (count + 1) else ""
         raise InputError(
             f"{name}: got a network of {channels} channels, wants one of {count}, for stack "
-            f"{', '.join(names)}"
+            f"{', '.join(names)}{hint}"
         )

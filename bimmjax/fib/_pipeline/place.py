@@ -22,7 +22,10 @@ from bimmjax.fib._thickness.file import read_thickness
 from bimmjax.fib._thickness.images import thickness_from_images
 from bimmjax.fib._thickness.result import Thickness, even_thickness, fit_gamma
 from bimmjax.fib._thickness.ruler import thickness_from_ruler
+from bimmjax.segmentation import otsu
 from bimmjax.volumes import Volume
+
+_MOST_LAYERS = 100
 
 
 def thickness(
@@ -35,8 +38,7 @@ def thickness(
     slices : first and last (not included) slice that is used.
     """
     found = _measured(work, plan, raw, images, slices)
-    with naming("fill.spacing", "spacing"):
-        check_grid_spacing(found.thickness, grid_spacing(plan, images.spacing[2]))
+    check_grid(found.thickness, grid_spacing(plan, images.spacing[2]))
     good = found.measured[~found.outliers]
     return {
         **found._asdict(),
@@ -61,8 +63,10 @@ def _measured(
         return thickness_from_ruler(
             strip, angle=told.angle, outlier_rule=told.outliers, progress=work.tell("ruler")
         )
+    # Grey values hang together in depth by what shines through, labels hardly.
+    seen = images if plan.order == "labels" else otsu(images)
     return thickness_from_images(
-        in_slabs(images),
+        in_slabs(seen),
         largest=told.largest or None,
         blur_std=told.blur,
         outlier_rule=told.outliers,
@@ -98,6 +102,18 @@ def _of(found: Thickness, slices: tuple[int, int]) -> Thickness:
         outliers=found.outliers[part],
         gamma=fit_gamma(found.thickness[part][~found.outliers[part]]),
     )
+
+
+def check_grid(thickness: Any, spacing: float) -> None:
+    """Refuse a grid coarser than the slices, or one so fine that a unit must be mistaken."""
+    with naming("fill.spacing", "spacing"):
+        check_grid_spacing(thickness, spacing)
+    mean = float(np.mean(thickness))
+    if mean > _MOST_LAYERS * spacing:
+        raise InputError(
+            f"depth: got slices {mean:g} thick on average on a grid of {spacing:g}, wants at most "
+            f"{_MOST_LAYERS} layers each; is the unit the same?"
+        )
 
 
 def grid_spacing(plan: Plan, pixel: float) -> float:

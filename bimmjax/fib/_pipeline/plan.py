@@ -32,6 +32,8 @@ class Register:
     reference : the stack that the others are moved onto; by default the middle one.
     region : (y0, y1, x0, x1), pixels of the raw images: a fiducial mark that drift is told by.
     reach : by how many pixels slices that are compared may be apart; 0: as `register_stack` has it.
+    detrend : what of a drift is taken for the structure's own, without a region (see
+        `register_stack`): smooth, linear, none; "" is smooth.
     drop : so many leading slices are left out, those with the curtains.
     tilt : degrees between the electron beam and the milled face: 52 on most instruments, whose
         pixels along y are then foreshortened; 90: they are not, or have been corrected.
@@ -41,6 +43,7 @@ class Register:
     reference: str = ""
     region: Region | None = None
     reach: int = 0
+    detrend: str = ""
     drop: int = 0
     tilt: float = 90.0
 
@@ -273,6 +276,8 @@ def _check(plan: Plan) -> None:
             check_region(name, region)
     whole_number("register.reach", plan.register.reach, 0, 2**15)
     whole_number("register.drop", plan.register.drop, 0, 2**31 - 1)
+    if plan.register.detrend:
+        choice("register.detrend", plan.register.detrend, ("smooth", "linear", "none"))
     real_number("register.tilt", plan.register.tilt, 1.0, 90.0)
     choice("clean.denoise", plan.clean.denoise, DENOISERS)
     whole_number("label.phases", plan.label.phases, 2, 5)

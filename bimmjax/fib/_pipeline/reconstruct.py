@@ -139,7 +139,7 @@ def reconstruct(
     told = replace(told, stacks={name: _name(source) for name, source in given.items()})
     if until is not None:
         choice("until", until, STEPS[told.order])
-    opened = check_stacks(told, given)
+    opened = check_stacks(told, given, until)
     folder = _folder(Path(out), overwrite)
     tell = progress or (lambda what, done, total: None)
     made = Reconstruction(folder, told, {})
@@ -209,7 +209,7 @@ def _steps(
         if before.told["without_label"] > 0:
             labels = labelled_everywhere(labels)
         images = {"labels": labels}
-    seen = images.get("labels") or images[align.reference_of(plan)]
+    seen = images.get("labels") or images[names[0]]
     yield (thick := step(
         "thickness", lambda work: place.thickness(work, plan, raw, seen, slices),
         before=(before if _thickness_needs(plan, before.name) else registered).digest,
