@@ -1,6 +1,7 @@
 """Brightness, curtains and noise, taken out slice by slice."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +10,9 @@ import pytest
 
 from bimmjax import InputError, open_volume
 from bimmjax.fib import denoise, equalise_brightness, remove_curtains
+from bimmjax.fib._clean.slicewise import slicewise
 from bimmjax.sim import brightness, curtains, draw_waves, wave_field
+from bimmjax.volumes import write_resumably
 
 SHAPE = (24, 160, 192)
 
@@ -75,6 +78,71 @@ def test_curtains_that_fade_or_add(image: np.ndarray):
 
 def test_strength_nought_leaves_all_as_it_is(image: np.ndarray):
     np.testing.assert_array_equal(np.asarray(remove_curtains(image[:2], strength=0.0)), image[:2])
+
+
+@pytest.mark.parametrize("kind", ["multiply", "add"])
+@pytest.mark.parametrize("left", [0.0, 0.02])
+def test_black_borders_are_no_curtains(image: np.ndarray, left: float, kind: str):
+    stack = np.ascontiguousarray(image[:3])
+    stack[:, :, :40] *= left
+    striped = stack.copy()
+    striped[:, :, 40:] = curtains(jax.random.key(2), stack[:, :, 40:], strength=0.08, slices=1e6)[0]
+    before = np.std(striped - stack)
+    assert np.std(np.asarray(remove_curtains(striped, kind=kind)) - stack) < 0.7 * before
+    assert np.std(np.asarray(remove_curtains(stack, kind=kind)) - stack) < 0.15 * before
+    black = np.zeros((1, 64, 64))
+    np.testing.assert_array_equal(np.asarray(remove_curtains(black, kind=kind)), black)
+
+
+@pytest.mark.parametrize("kind", ["multiply", "add"])
+def test_an_edge_along_all_rows_is_no_curtain(kind: str):
+    rng = np.random.default_rng(0)
+    clear = np.where(np.arange(200) < 90, 0.2, 0.7) * np.ones((2, 64, 1))
+    noisy = clear + 0.01 * rng.standard_normal(clear.shape)
+    cleaned: Any = np.asarray(remove_curtains(noisy, kind=kind))
+    changed = cleaned - noisy
+    assert np.abs(changed).max() < 0.03
+    assert changed.std() < 0.004
+
+
+def test_all_columns_of_large_slices_are_looked_at(monkeypatch: pytest.MonkeyPatch):
+    """Every third column is off: a sample that meets those alone, or none, tells another gain."""
+    rng = np.random.default_rng(0)
+    stack = 0.2 + 0.5 * (rng.random((3, 90, 96)) < 0.4)
+    stack = stack + 0.02 * rng.standard_normal(stack.shape)
+    stack[1, :, ::3] *= 1.3
+    whole = equalise_brightness(stack)
+    monkeypatch.setattr("bimmjax.fib._clean.brightness._PIXELS", stack[0].size // 3)
+    part = equalise_brightness(stack)
+    np.testing.assert_allclose(part.gains, whole.gains, atol=0.02)
+    np.testing.assert_allclose(part.offsets, whole.offsets, atol=0.01)
+
+
+def test_slices_are_made_once_where_they_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    stack = np.random.default_rng(0).random((8, 16, 16)).astype(np.float32)
+    made: list[float] = []
+
+    def work(plane: np.ndarray) -> np.ndarray:
+        made.append(plane[0, 0])
+        return plane + 1.0
+
+    def tiled(depth: int) -> int:
+        made.clear()
+        volume = slicewise(open_volume(stack), work, "raised")
+        for z in range(0, 8, depth):
+            for y in (0, 8):
+                box = (slice(z, z + depth), slice(y, y + 8), slice(0, 16))
+                np.testing.assert_array_equal(volume.read(*box), stack[box] + 1.0)
+        return len(made)
+
+    monkeypatch.setattr("bimmjax.fib._clean.slicewise._KEPT", 4 * stack[0].nbytes)
+    assert tiled(4) == 8
+    assert tiled(8) == 16
+    made.clear()
+    volume = slicewise(open_volume(stack), work, "raised")
+    out = write_resumably(volume, tmp_path / "a.zarr", {"made of": "noise"}, whole_slices=True)
+    assert len(made) == 8
+    np.testing.assert_array_equal(np.asarray(open_volume(out)), stack + 1.0)
 
 
 @pytest.mark.parametrize(

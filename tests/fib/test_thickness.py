@@ -81,6 +81,9 @@ def test_even_slices_are_no_outliers():
         "slice;Thickness (nm)\n1;10\n2;9.5\n3;12\n",
         "slice,position_nm\n0,5\n1,15\n2,24.5\n3,36.5\n",
         "slice z\n0 0\n1 10\n2 19.5\n3 31.5\n",
+        "slice z (nm)\n0 0\n1 10\n2 19.5\n3 31.5\n",
+        "slice thickness\n10\n9.5\n12",
+        "no,slice thickness (nm)\n1,10\n2,9.5\n3,12",
         "\ufeffz\r\n0\r\n10\r\n19.5\r\n31.5\r\n",
         json.dumps([10, 9.5, 12]),
     ],
@@ -96,6 +99,55 @@ def test_files(tmp_path: Path, text: str):
 
 
 @pytest.mark.parametrize(
+    ("name", "unit", "factor"),
+    [
+        ("thickness (um)", "nm", 1e3),
+        ("thickness [µm]", "nm", 1e3),
+        ("slice thickness (nm)", "um", 1e-3),
+        ("thickness_mm", "micrometer", 1e3),
+        ("thickness nm", "nm", 1.0),
+        ("thickness (px)", "voxel", 1.0),
+        ("thickness", "nm", 1.0),
+        ("thickness (um)", None, 1.0),
+        ("thickness (um)", "unit", 1.0),
+    ],
+)
+def test_units_are_those_that_are_wanted(
+    tmp_path: Path, name: str, unit: str | None, factor: float
+):
+    path = tmp_path / "thickness.txt"
+    path.write_text(f"{name}\n0.010\n0.012\n", encoding="utf-8")
+    found = read_thickness(path, unit=unit)
+    np.testing.assert_allclose(found.thickness, [0.010 * factor, 0.012 * factor], rtol=1e-12)
+    np.testing.assert_array_equal(found.measured, found.thickness)
+    assert found.gamma[0] * found.gamma[1] == pytest.approx(0.011 * factor)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "message"),
+    [
+        ("thickness (um)\n1\n2\n", "voxel", "path: got um in .*, wants voxel"),
+        ("thickness (px)\n1\n2\n", "nm", "path: got voxel in .*, wants nm"),
+        ("thickness (parsec)\n1\n2\n", "nm", "got 'thickness .parsec.' at line 1"),
+        ("1\n2\n", "parsec", "unit: got 'parsec', wants one of"),
+    ],
+)
+def test_units_that_do_not_fit(tmp_path: Path, text: str, unit: str, message: str):
+    path = tmp_path / "thickness.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_thickness(path, unit=unit)
+
+
+@pytest.mark.parametrize("slices", ["3", 0, 1, 2.5])
+def test_slices_are_a_whole_number(tmp_path: Path, slices: object):
+    path = tmp_path / "thickness.txt"
+    path.write_text("1\n2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"slices: got .*, wants a whole number from 2"):
+        read_thickness(path, slices=slices)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "without a number"),
@@ -108,8 +160,13 @@ def test_files(tmp_path: Path, text: str):
         ("z\n10\n", "single position"),
         ("slice,depth\n1,2\n", "wants numbers, or a header with"),
         ("1,10\n2,9\n", "2 columns and no header"),
+        ("slice z of it\n1 10\n2 19\n", "wants numbers, or a header with"),
+        ("std of thickness\n1\n", "wants numbers, or a header with"),
         ("a,thickness\n1\n", "got '' at line 2"),
-        ("10\n9\n11\n400\n", "got 400 as thickness 4 of 4, wants at most 20 times the median"),
+        (
+            "10\n9\n11\n400\n",
+            "path: got 400 as thickness 4 of 4 in .*, wants at most 20 times the median",
+        ),
         ("10\n9\n", "with 2 thicknesses, wants 3 for 4 slices"),
         ("z\n10\n19\n", "with 2 positions, wants 4 for 4 slices"),
         ("[1, null]", "got None at item 2"),
@@ -122,7 +179,11 @@ def test_bad_files(tmp_path: Path, text: str, message: str):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message) as told:
         read_thickness(path, slices=4)
-    assert "\n" not in str(told.value)
+    said = str(told.value)
+    assert "\n" not in said
+    assert said.startswith("path: got ")
+    assert ", wants " in said
+    assert said.count("path:") == 1
 
 
 def test_files_that_are_none(tmp_path: Path):

@@ -9,6 +9,7 @@ import pytest
 
 from bimmjax import InputError, open_volume
 from bimmjax.fib import thickness_from_ruler
+from bimmjax.fib._thickness.marks import find_marks, follow_marks
 from bimmjax.sim import draw_positions, draw_ruler, drift, make_ruler
 
 WIDTH, DEPTH = 400, 300.0
@@ -67,6 +68,34 @@ def test_a_strip_anywhere_and_a_slice_without_marks():
     assert (found.thickness > 0).all()
 
 
+@pytest.mark.parametrize("spoiled", [[0], [0, 1, 2], list(range(9))])
+def test_first_slices_without_marks(spoiled: list[int]):
+    stack = _stack(0.02)
+    stack[spoiled] = 0.5
+    found = thickness_from_ruler(stack, rows=(0, 40), angle=ANGLE)
+    np.testing.assert_array_equal(np.flatnonzero(found.outliers), spoiled)
+    good = ~found.outliers
+    np.testing.assert_allclose(found.thickness[good], TRUE[good], atol=0.3)
+    assert (found.thickness > 0).all()
+
+
+def test_marks_are_followed_back_and_past_lost_slices(monkeypatch: pytest.MonkeyPatch):
+    """Marks that drift on, found anew in slice 4 alone, and lost in two slices further on."""
+    x, count = np.arange(500.0), 16
+    lines = np.array([100.0, 180.0, 330.0, 400.0]) + np.outer(np.arange(count) - 6, [6, 7, 5, 6])
+    seen = np.exp(-0.5 * ((x - lines[..., None]) / 2.0) ** 2).sum(1)
+    seen[11:13] = 0.0
+    monkeypatch.setattr(
+        "bimmjax.fib._thickness.marks.find_marks",
+        lambda profile: find_marks(profile) if np.array_equal(profile, seen[4]) else None,
+    )
+    found = follow_marks(seen, reach=8.0)
+    kept = np.isfinite(found.places).all(1)
+    np.testing.assert_array_equal(np.flatnonzero(~kept), [11, 12])
+    np.testing.assert_allclose(found.places[kept], lines[kept], atol=0.05)
+    assert (found.parallel, found.inclined) == ((0, 3), (1, 2))
+
+
 def test_only_the_strip_is_read():
     stack = _stack(0.02)
     whole = open_volume(stack)
@@ -91,6 +120,7 @@ def test_no_ruler(noise: float, kw: dict):
     with pytest.raises(InputError, match="no ruler found") as told:
         thickness_from_ruler(stack, **kw)
     assert "\n" not in str(told.value)
+    assert ", wants " in str(told.value)
 
 
 def test_marks_that_stand_still_are_no_ruler():
@@ -133,3 +163,4 @@ def test_refusals(call: Callable[[], object], message: str):
     with pytest.raises(InputError, match=message) as told:
         call()
     assert "\n" not in str(told.value)
+    assert ", wants " in str(told.value)

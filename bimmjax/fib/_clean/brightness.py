@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -115,9 +116,11 @@ def _ends(volume: Volume, i: int, low: float, high: float) -> np.ndarray:
     from skimage.filters import threshold_otsu
 
     values = volume.read(slice(i, i + 1), slice(None), slice(None)).ravel()
-    # Every so many pixels: an odd stride meets all columns in turn.
-    stride = -(-values.size // _PIXELS) | 1
-    values = values[:: stride if values.size > _PIXELS else 1].astype(np.float64)
+    # Every so many pixels: what has no factor in common with a row's meets all columns in turn.
+    stride = -(-values.size // _PIXELS)
+    while math.gcd(stride, volume.shape[2]) > 1:
+        stride += 1
+    values = values[::stride].astype(np.float64)
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise InputError(f"volume: got slice {i} without a finite value, wants grey values")

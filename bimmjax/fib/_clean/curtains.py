@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.ndimage import binary_dilation, gaussian_filter1d, uniform_filter1d
 
 from bimmjax._core.checks import InputError, choice, real_number
 from bimmjax.fib._clean.slicewise import slicewise
@@ -19,6 +19,9 @@ _SMOOTH = 9  # neighbouring wavelengths whose power is averaged
 _STEPS = 8
 _CUT = 2.0  # robust stds beyond which a step from column to column is an edge of the structure
 _GAIN = 2.0  # a stripe that is brighter or darker than this is none
+_DARK = 0.05  # of a slice's usual grey value, below which columns show no stripes
+_FLAT = 0.03  # of the usual std of a column, below which it shows nothing but a border
+_BESIDE = 2  # columns to either side of an edge, over which it may be blurred
 
 
 def remove_curtains(
@@ -35,7 +38,9 @@ def remove_curtains(
     The step from a column to the next is estimated robustly from all rows (Tukey's biweight):
     edges of the structure are outliers there. Added up they are the stripes' pattern. As much of
     it is taken out, wavelength by wavelength, as four bands of rows have in common (a Wiener
-    filter), so slices without stripes stay nearly as they are.
+    filter), so slices without stripes stay nearly as they are. Columns that are
+    black ("multiply") or of one grey value ("add"), and steps beyond a factor of 2, or half the
+    span of grey values, are left out: black borders and edges along all rows are no stripes.
 
     Parameters
     ----------
@@ -59,7 +64,9 @@ def remove_curtains(
     Returns
     -------
     Volume
-        float32. Each slice is filtered whole, so what is read does not depend on the box.
+        float32. Each slice is filtered whole, so what is read does not depend on the box. Slices
+        read last are kept in 128 MiB of memory: if tiles of more slices than these hold are to be
+        read, write it with `volumes.write_resumably(whole_slices=True)` first.
 
     Raises
     ------
@@ -124,13 +131,27 @@ def _pattern(plane: np.ndarray, widest: float, multiply: bool) -> np.ndarray:
     ground = np.maximum(ground, 0.0)
     # Strong stripes are no edges: half the rows at least are within one phase.
     start = np.median(steps, axis=0) / np.maximum(np.median(ground, axis=0), 1e-30)
-    spread = 1.4826 * float(np.median(np.abs(steps - start * ground)))
+    if multiply:
+        most, level, least = 2.0 * (_GAIN - 1.0) / (_GAIN + 1.0), ground.mean(0), _DARK
+    else:
+        most = 0.5 * float(np.diff(np.quantile(plane, (0.01, 0.99)))[0])
+        spreads = plane.std(0)
+        level, least = np.minimum(spreads[1:], spreads[:-1]), _FLAT
+    lit = level[level > 0.0]
+    empty = level <= least * np.median(lit) if lit.size else np.zeros(level.size, bool)
+    # SciPy's types are vague.
+    none: Any = binary_dilation(empty | (np.abs(start) > most), iterations=_BESIDE)
+    if none.all():
+        return np.zeros(plane.shape[1])
+    start = np.where(none, 0.0, start)
+    spread = 1.4826 * float(np.median(np.abs(steps - start * ground)[:, ~none]))
     # Slices without noise: most of what is left is 0 then, and anything else is an edge.
     spread = max(spread, 1e-6 * float(np.abs(plane).max()), 1e-30)
     ends = np.arange(_BANDS + 1) * plane.shape[0] // _BANDS
     bands = []
     for a, b in itertools.pairwise(ends):
         slope = _common(steps[a:b], ground[a:b], start, _CUT * spread)
+        slope = np.where(none | (np.abs(slope) > most), 0.0, slope)
         pattern = np.concatenate([[0.0], np.cumsum(slope)])
         bands.append(pattern - gaussian_filter1d(pattern, widest / 4.0, mode="nearest"))
     waves: Any = scipy.fft.dct(np.stack(bands), axis=1, norm="ortho")

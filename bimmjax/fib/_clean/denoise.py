@@ -37,7 +37,9 @@ def denoise(
     Returns
     -------
     Volume
-        float32. What is read does not depend on the box.
+        float32. What is read does not depend on the box. Slices read last are kept in 128 MiB of
+        memory, but for "nlm": if tiles of more slices than these hold are to be read, write it with
+        `volumes.write_resumably(whole_slices=True)` first.
 
     Raises
     ------

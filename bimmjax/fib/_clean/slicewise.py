@@ -18,7 +18,10 @@ _KEPT = 2**27  # bytes
 def slicewise(volume: Volume, work: Callable[[np.ndarray], np.ndarray], name: str) -> Volume:
     """`work` on every slice (y, x) float32 of its own, whatever box is read; float32.
 
-    Slices read last are kept, so that boxes of a slice do not make it again.
+    Slices read last are kept, in 128 MiB of memory at most, so that boxes of a slice do not make it
+    again. Where boxes are deeper than these hold slices, each box makes all of its slices anew:
+    write such a volume with `volumes.write_resumably(whole_slices=True)` before it is read in
+    tiles.
     """
     lock = Lock()
     kept: OrderedDict[int, np.ndarray] = OrderedDict()

@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from bimmjax._core.checks import InputError
+from bimmjax._core.checks import InputError, whole_number
 from bimmjax.fib._thickness.result import Thickness, check_absurd, fit_gamma
+from bimmjax.volumes._units import check_unit, convert_length, normalise_unit
 
 _COLUMNS = ("thickness", "position", "positions", "z")
-# "thickness (nm)", "thickness_nm" and the like.
-_UNIT = re.compile(r"[ _]*[\[(]?(nm|um|µm|mm)?[\])]?$")
+# "thickness", "slice thickness (nm)", "z_um" and the like.
+_NAME = re.compile(
+    r"(?:slice[ _])?(thickness|positions?|z)(?:[ _]*[\[(](?P<a>[^\[\]()]+)[\])]|[ _](?P<b>\S+))?"
+)
 
 
-def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
+def read_thickness(
+    path: str | Path, slices: int | None = None, *, unit: str | None = None
+) -> Thickness:
     r"""Thicknesses of slices from a file.
 
     Parameters
@@ -25,20 +30,26 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
     path : file
         One number a line; or a table (commas, semicolons, tabs or blanks) whose header names a
         column `thickness`, or `position` or `z`: depths of the faces, ascending; or JSON: a list
-        of thicknesses. Lines that begin with # are left out.
+        of thicknesses. Lines that begin with # are left out. The name may be followed by a unit:
+        `thickness (um)`, `z_nm`.
     slices : int, optional
         Of the stack: n slices have n - 1 thicknesses, or n positions.
+    unit : str, optional
+        In which thicknesses are wanted, as that of the volume: what a file tells in another one is
+        converted, and without a unit of its own is taken to be in this one. Default: numbers as
+        they are in the file, as for "unit", a volume's where nobody has told it.
 
     Returns
     -------
     Thickness
-        As it is in the file: no outliers, no standard errors.
+        No outliers, no standard errors.
 
     Raises
     ------
     InputError
         A file that cannot be read; the line and what is wrong in it: a word, NaN, a thickness
-        that is not above 0 or above 20 times the median; another number of thicknesses.
+        that is not above 0 or above 20 times the median; another number of thicknesses; a length in
+        the file where `unit` is "voxel", or the other way round.
 
     Examples
     --------
@@ -50,6 +61,9 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
     array([ 9.5, 11.5])
     """
     path = Path(path)
+    if slices is not None:
+        slices = whole_number("slices", slices, 2, 2**31 - 1)
+    unit = "unit" if unit is None else check_unit(unit)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -59,9 +73,9 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
     except OSError as error:
         raise InputError(f"path: got {path} ({error.strerror}), wants a readable file") from None
     if text.lstrip().startswith(("[", "{")):
-        column, numbers, places = "thickness", *_from_json(path, text)
+        column, own, (numbers, places) = "thickness", "unit", _from_json(path, text)
     else:
-        column, numbers, places = _from_lines(path, text)
+        column, own, numbers, places = _from_lines(path, text)
     if not numbers:
         raise InputError(f"path: got {path} without a number, wants thicknesses")
     values = np.array(numbers)
@@ -74,15 +88,25 @@ def read_thickness(path: str | Path, slices: int | None = None) -> Thickness:
         where, value = places[bad[0] + faces], values[bad[0] + faces]
         wants = "positions that ascend" if faces else "a thickness above 0"
         raise InputError(f"path: got {value:g} at {where} of {path}, wants {wants}")
-    check_absurd(f"path: {path}", each)
+    check_absurd("path", each, f" in {path}")
     wanted = None if slices is None else slices - (0 if faces else 1)
     if wanted is not None and values.size != wanted:
         raise InputError(
             f"path: got {path} with {values.size} {'positions' if faces else 'thicknesses'}, "
             f"wants {wanted} for {slices} slices"
         )
+    each = each * _factor(path, own, unit)
     unknown, none = np.full(each.size, np.nan), np.zeros(each.size, bool)
     return Thickness(each, each.copy(), unknown, none, fit_gamma(each), "file")
+
+
+def _factor(path: Path, own: str, wanted: str) -> float:
+    """What turns lengths in the file's own unit into those that are wanted."""
+    if "unit" in (own, wanted) or own == wanted:
+        return 1.0
+    if "voxel" in (own, wanted):
+        raise InputError(f"path: got {own} in {path}, wants {wanted}")
+    return convert_length(1.0, own, wanted)
 
 
 def _from_json(path: Path, text: str) -> tuple[list[float], list[str]]:
@@ -90,7 +114,7 @@ def _from_json(path: Path, text: str) -> tuple[list[float], list[str]]:
         found: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"path: got {path}, which is no JSON (line {error.lineno}: {error.msg})"
+            f"path: got {path}, which is no JSON (line {error.lineno}: {error.msg}), wants a list"
         ) from None
     if not isinstance(found, list):
         raise InputError(f"path: got {path} with a JSON {type(found).__name__}, wants a list")
@@ -98,23 +122,24 @@ def _from_json(path: Path, text: str) -> tuple[list[float], list[str]]:
     return [_number(path, place, v) for place, v in zip(places, found, strict=True)], places
 
 
-def _from_lines(path: Path, text: str) -> tuple[str, list[float], list[str]]:
+def _from_lines(path: Path, text: str) -> tuple[str, str, list[float], list[str]]:
+    """What the column is, its unit ("unit": none is told), its numbers, and where they are."""
     numbered = [(i + 1, line.strip()) for i, line in enumerate(text.splitlines())]
     lines = [(i, line) for i, line in numbered if line and not line.startswith("#")]
-    column, at = "thickness", 0
+    column, own, at = "thickness", "unit", 0
     if lines and not _is_number(_cells(lines[0][1])[0]):
-        # Blanks may part columns or words of one name.
-        for cells in (_cells(lines[0][1]), lines[0][1].split()):
-            names = [_UNIT.sub("", cell.lower()) for cell in cells]
-            known = [name for name in _COLUMNS if name in names]
-            if known:
-                break
-        if not known:
+        cells = _header(lines[0][1], len(_cells(lines[1][1])) if len(lines) > 1 else 1)
+        known = {}
+        for k, cell in enumerate(cells):
+            name, unit = _named(cell)
+            known.setdefault(name, (unit, k))
+        column = next((name for name in _COLUMNS if name in known), "")
+        if not column:
             raise InputError(
                 f"path: got {lines[0][1]!r} at line {lines[0][0]} of {path}, wants numbers, or a "
                 "header with thickness, position or z"
             )
-        column, at, lines = known[0], names.index(known[0]), lines[1:]
+        (own, at), lines = known[column], lines[1:]
     elif lines and len(_cells(lines[0][1])) > 1:
         raise InputError(
             f"path: got {len(_cells(lines[0][1]))} columns and no header in {path}, wants a header "
@@ -125,7 +150,23 @@ def _from_lines(path: Path, text: str) -> tuple[str, list[float], list[str]]:
         cells = _cells(line)
         places.append(f"line {i}")
         numbers.append(_number(path, places[-1], cells[at] if at < len(cells) else ""))
-    return column, numbers, places
+    return column, own, numbers, places
+
+
+def _header(line: str, columns: int) -> list[str]:
+    """Names of columns: blanks part them only where they are as many as the columns then."""
+    cells = _cells(line)
+    parted = re.split(r"\s+(?![\[(])", line)
+    if len(cells) == 1 and columns > 1:
+        return parted if len(parted) == columns else []
+    return cells
+
+
+def _named(cell: str) -> tuple[str, str]:
+    """The name of a column and its unit; "" if it is none that is known."""
+    found = _NAME.fullmatch(cell.lower())
+    unit = normalise_unit(found["a"] or found["b"] or "unit") if found else None
+    return ("", "unit") if found is None or unit is None else (found[1], unit)
 
 
 def _cells(line: str) -> list[str]:

@@ -24,6 +24,8 @@ from bimmjax.volumes import Volume, open_volume
 
 _LARGEST = 16.0  # pixels
 _STEP = 0.02  # pixels
+_EVEN = 8.0  # pixels, up to which steps are even: beyond, they are as fine a share of what is found
+_LEAST = 0.1  # pixels, of the largest thickness that is looked for
 _LARGEST_BLUR = 4.0  # pixels
 _TILES = 4
 _LOCAL_LAGS = (1, 2, 4)
@@ -133,10 +135,10 @@ def thickness_from_images(
         most = min(_LARGEST, min(shape) / 4.0)
     else:
         most = real_number("largest", largest, 1e-30, 1e30) / pixel
-        if not _STEP < most <= min(shape) / 2.0:
+        if not _LEAST <= most <= min(shape) / 2.0:
             raise InputError(
-                f"largest: got {largest:g}, wants a thickness of at most half the slices' edge, "
-                f"{min(shape) / 2.0 * pixel:g}"
+                f"largest: got {largest:g}, wants a thickness from {_LEAST * pixel:g} to half the "
+                f"slices' edge, {min(shape) / 2.0 * pixel:g}"
             )
     noise = None if noise_std is None else real_number("noise_std", noise_std, 0.0, 1e30) ** 2
     blur = real_number("blur_std", blur_std, 0.0, 1e30) / pixel
@@ -153,17 +155,26 @@ def thickness_from_images(
         labels = opened.dtype.kind in "iu" and _few_values(opened)
         noise = 0.0 if labels else nugget(seen.distances, seen.semivariogram)
     known = sharp_semivariogram(seen.distances, seen.semivariogram, noise, blur)
-    found = []
-    for k in range(neighbours):
-        apart = np.arange(_STEP, most * (k + 1), _STEP)
+    found, grids = [], [_grid(most * (k + 1)) for k in range(neighbours)]
+    for k, apart in enumerate(grids):
         model = differences(known, noise, sizes, down / pixel, blur, apart)
         found.append(_matched(seen, k, model, apart))
     measured, std = _together(found)
     # At the end of the search nothing was found.
-    first, edge = found[0][0], most - 2.0 * _STEP
-    measured = np.where((first > edge) & (measured > 0.8 * most), np.nan, measured)
+    first, edge = found[0][0], grids[0][-2]
+    measured = np.where((first >= edge) & (measured > 0.8 * most), np.nan, measured)
     nothing = "volume: got slices that do not differ as places within them do, wants a structure"
     return finished(measured * pixel, std * pixel, "images", outlier_rule, score, nothing)
+
+
+def _grid(most: float) -> np.ndarray:
+    """Distances that are tried, below `most`, in pixels."""
+    even = np.arange(_STEP, min(most, _EVEN), _STEP)
+    if most <= _EVEN:
+        return even
+    ratio = 1.0 + _STEP / _EVEN
+    count = int(np.ceil(np.log(most / _EVEN) / np.log(ratio)))
+    return np.concatenate([even, _EVEN * ratio ** np.arange(count)])
 
 
 def _few_values(volume: Volume) -> bool:

@@ -1,4 +1,4 @@
-"""Four marks of a ruler that nobody has described: found in the first slice, then followed."""
+"""Four marks of a ruler that nobody has described: found in one slice, then followed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _NOISES = 6.0  # above which a peak is a mark
 _ALIKE = 0.3  # of the strongest mark: what is weaker is none
 _STEPS = 12
 _GAP = 0.45  # of the distance to the next mark: further off it would be that one
+_FIRST = 10  # slices, in one of which the marks must be found
 _TRAVEL = 2.0  # pixels at least, from the first slice to the last
 
 
@@ -21,7 +22,7 @@ class Marks(NamedTuple):
     """Where the marks of n slices are, in pixels."""
 
     places: np.ndarray
-    """(n, 4) float64, ascending in the first slice; NaN where they were lost."""
+    """(n, 4) float64, ascending where they were found; NaN where they were lost."""
     variances: np.ndarray
     """(n, 4) float64, of the places."""
     parallel: tuple[int, int]
@@ -72,32 +73,48 @@ def follow_marks(profiles: np.ndarray, reach: float) -> Marks:
     profiles : (n, x) means of the strip's rows.
     reach : by how many pixels a mark may be off where it is expected.
     """
-    nothing = "no ruler found: wants four marks"
-    start = find_marks(profiles[0])
+    count, tried = len(profiles), min(_FIRST, len(profiles))
+    starts = ((i, find_marks(profiles[i])) for i in range(tried))
+    first, start = next(((i, found) for i, found in starts if found is not None), (0, None))
     if start is None:
-        raise InputError(f"volume: got a strip with {nothing} in slice 0")
-    count = len(profiles)
+        raise InputError(
+            f"volume: got a strip with no ruler found in the first {tried} slices, wants four marks"
+        )
     places, variances = np.full((count, 4), np.nan), np.full((count, 4), np.nan)
-    width, last, speed = start.width, start.places, np.zeros(4)
+    _follow(profiles[first:], start, reach, places[first:], variances[first:])
+    # Back from where they were found, which is slice 0 but for spoiled ones.
+    back = slice(first, None, -1)
+    _follow(profiles[back], start, reach, places[back], variances[back])
+    kept = np.isfinite(places).all(1)
+    if kept.sum() < max(2, count // 2):
+        raise InputError(
+            f"volume: got a strip with no ruler found: {kept.sum()} of {count} slices have its "
+            "marks, wants four marks in at least half of them"
+        )
+    return Marks(places, variances, *_told_apart(places[kept]))
+
+
+def _follow(
+    profiles: np.ndarray, start: _Start, reach: float, places: np.ndarray, variances: np.ndarray
+) -> None:
+    """Fill in `places` and `variances`, slice by slice from one that has the marks of `start`."""
+    width, last, speed, at = start.width, start.places, np.zeros(4), 0
     for i, profile in enumerate(profiles):
+        since = i - at
         # Marks of a steep ruler may move further than they are apart: where they cannot be taken
         # for anything else, they are found anew. They never cross, so their order tells them.
         anew = find_marks(profile)
         if anew is not None and anew.sign == start.sign:
             guess = anew.places
         else:
-            guess = _nearby(start.sign * profile, last + speed, width, reach)
+            guess = _nearby(start.sign * profile, last + since * speed, width, reach)
         fitted = _fitted(start.sign * profile, guess, width)
         if fitted is None or np.abs(fitted[0] - guess).max() > reach:
             continue
         places[i], variances[i], width = fitted
         # Drift jumps back and forth: what a mark did on average is what it will do.
-        speed = 0.8 * speed + 0.2 * (places[i] - last) if i else speed
-        last = places[i]
-    kept = np.isfinite(places).all(1)
-    if kept.sum() < max(2, count // 2):
-        raise InputError(f"volume: got a strip with {nothing}, which {kept.sum()} of {count} have")
-    return Marks(places, variances, *_told_apart(places[kept]))
+        speed = 0.8 * speed + 0.2 * (places[i] - last) / since if since else speed
+        last, at = places[i], i
 
 
 def _nearby(profile: np.ndarray, places: np.ndarray, width: float, reach: float) -> np.ndarray:
@@ -161,6 +178,6 @@ def _told_apart(places: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
     if abs(travel) < max(_TRAVEL, 4.0 * min(spreads)):
         raise InputError(
             "volume: got a strip with no ruler found: four marks, of which none come together or "
-            "move apart"
+            "move apart, wants two that do"
         )
     return still, (left, right)

@@ -130,14 +130,14 @@ def checked(name: str, thickness: Any) -> np.ndarray:
     return found
 
 
-def check_absurd(name: str, found: np.ndarray) -> None:
-    """Refuse a thickness that no slice of the stack can have."""
+def check_absurd(name: str, found: np.ndarray, where: str = "") -> None:
+    """Refuse a thickness that no slice of the stack can have; `where` they are from is told."""
     middle = float(np.median(found))
     if found.size > 1 and found.max() > _ABSURD * middle:
         worst = int(found.argmax())
         raise InputError(
-            f"{name}: got {found[worst]:g} as thickness {worst + 1} of {found.size}, wants at "
-            f"most {_ABSURD:g} times the median, {middle:g}"
+            f"{name}: got {found[worst]:g} as thickness {worst + 1} of {found.size}{where}, "
+            f"wants at most {_ABSURD:g} times the median, {middle:g}"
         )
 
 

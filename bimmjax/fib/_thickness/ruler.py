@@ -41,8 +41,9 @@ def thickness_from_ruler(
         (z, y, x), with the ruler's strip in each slice, as recorded: not registered.
     ruler : sim.Ruler, optional
         That was drawn on top of the images; thicknesses are in its length. Else the marks are
-        found: four bright, or dark, lines along y in the strip of the first slice, which are then
-        followed; the two that keep their distance are the parallel ones.
+        found: four bright, or dark, lines along y in the strip of the first slice that has them,
+        out of the first ten, which are then followed; the two that keep their distance are the
+        parallel ones.
     rows : (int, int), optional
         First row of the strip, and the one after its last. Default: all rows; with a `ruler`, its
         own number of rows from the top. Leave out rows into which drift moves the images.
@@ -121,7 +122,7 @@ def thickness_from_ruler(
         profiles = _profiles(opened, first, stop, progress)
         measured, std = _found(profiles, float(reach), pixel, apart)
         measured, std = (v / (2.0 * math.tan(math.radians(degrees))) for v in (measured, std))
-    nothing = "volume: got a strip with no ruler found: its marks tell no thickness"
+    nothing = "volume: got a strip with no ruler found, wants marks that tell thicknesses"
     known = (measured > 0) & (std < _FEW * np.nanmedian(np.abs(measured)))
     if np.mean(known) < _FEW:
         raise InputError(nothing)
@@ -164,7 +165,8 @@ def _known(
             told = read_ruler(strip, ruler, reach=reach)
         except InputError as error:
             raise InputError(
-                f"volume: got slices {start} to {end - 1} with no ruler found ({error})"
+                f"volume: got slices {start} to {end - 1} with no ruler found ({error}), wants the "
+                "ruler's marks"
             ) from None
         depths.append(told.depths[: end - start])
         stds.append(told.depths_std[: end - start])
@@ -186,7 +188,9 @@ def _profiles(
         strip = volume.read(slice(i, i + 1), slice(first, stop), slice(None))
         found[i] = strip[0].mean(0, dtype=np.float64)
         if not np.isfinite(found[i]).all():
-            raise InputError(f"volume: got slice {i} with values that are not finite in the strip")
+            raise InputError(
+                f"volume: got slice {i} with values that are not finite in the strip, wants numbers"
+            )
         if progress is not None:
             progress(i + 1, slices)
     return found
