@@ -85,7 +85,7 @@ def _check_thickness(plan: Plan, first: Volume) -> None:
     if plan.depth.source == "even":
         found = even_thickness(slices[1] - slices[0], plan.depth.mean)
     elif plan.depth.source == "file":
-        found = thickness_from_file(plan, first.shape[0], slices)
+        found = thickness_from_file(plan, first, slices)
     else:
         return
     check_grid(found.thickness, grid_spacing(plan, first.spacing[2]))

@@ -55,7 +55,7 @@ def _measured(
     if told.source == "even":
         return even_thickness(count, told.mean)
     if told.source == "file":
-        return thickness_from_file(plan, raw.shape[0], slices)
+        return thickness_from_file(plan, raw, slices)
     if told.source == "ruler":
         assert told.ruler is not None
         y0, y1, x0, x1 = told.ruler
@@ -74,14 +74,14 @@ def _measured(
     )
 
 
-def thickness_from_file(plan: Plan, count: int, slices: tuple[int, int]) -> Thickness:
+def thickness_from_file(plan: Plan, raw: Volume, slices: tuple[int, int]) -> Thickness:
     """What a file tells of the slices that are used.
 
     It has a thickness between each two of all slices of the raw stack, or of those that are used.
     """
     with naming("depth.file", "path"):
-        found = read_thickness(plan.depth.file)
-    told, used = found.thickness.size, slices[1] - slices[0]
+        found = read_thickness(plan.depth.file, unit=raw.unit)
+    count, told, used = raw.shape[0], found.thickness.size, slices[1] - slices[0]
     if told == used - 1:
         return found
     if told != count - 1:
