@@ -52,7 +52,7 @@ def chained(
         scaled = left * np.sqrt(sure)
         scale = 1.5 * np.median(scaled[seen]) if seen.any() else 0.0
         weights = sure * np.minimum(1.0, 1.5 * scale / np.maximum(scaled, 1e-12))
-        weights = np.where(seen, np.maximum(weights, 1e-4 * sure), 0.0)
+        weights = np.where(seen, np.maximum(weights, np.maximum(1e-4 * sure, 10.0 * _TIE)), 0.0)
     return places, _refused(seen, lags)
 
 

@@ -11,6 +11,9 @@ import numpy as np
 _NEWTON_STEPS = 4
 _FARTHEST = 0.75  # pixels from the highest pixel
 _TINY = 1e-6  # of the mean grey value: a std that is rounding only
+MARGIN = 4
+"""Pixels along an image's edges whose gradients are not looked at: the image does not go on beyond
+as the Fourier transform has it."""
 
 
 def hann(size: int) -> np.ndarray:
@@ -31,44 +34,44 @@ def overlap(shift: jax.Array, size: int) -> jax.Array:
 def spectrum(
     plane: jax.Array, smooth: jax.Array, edges: bool = False
 ) -> tuple[jax.Array, jax.Array]:
-    """Of a windowed image (y, x), smoothed by a Gaussian of std `smooth` pixels.
+    """Of an image (y, x) that is smoothed by a Gaussian of std `smooth` pixels, then windowed.
 
     Returns
     -------
     (y, x // 2 + 1) complex64, and its energy; the energy of a constant image is NaN.
-    With `edges`, of the size of the smoothed image's gradient.
+    With `edges`, of the size of the smoothed image's gradient, `MARGIN` pixels further in.
     """
-    if edges:
-        # Smoothed before sizes are taken: noise has gradients everywhere.
-        plane, smooth = steepness(plane, smooth), jnp.float32(0.0)
     rows, columns = plane.shape
-    window = jnp.asarray(np.outer(hann(rows), hann(columns)))
+    grey = plane.mean()
+    # Smoothed before it is windowed: a window that is smoothed too no longer has `overlap`.
+    soft = _smoothed(plane - grey, jnp.maximum(smooth, 0.5) if edges else smooth)
+    if edges:
+        shown, window = jnp.hypot(*jnp.gradient(soft)), _window(rows, columns, MARGIN)
+    else:
+        shown, window = soft, _window(rows, columns, 0)
     total = jnp.float32(window.sum())
-    mean = (plane * window).sum() / total
-    centred = plane - mean
+    mean = (shown * window).sum() / total
+    centred = shown - mean
     # Once more: a large offset leaves a rounded mean.
     centred = centred - (centred * window).sum() / total
     variance = (window * centred**2).sum() / total
     found = jnp.fft.rfft2(centred * window)
-    fy, fx = frequencies(rows, columns)
-    falling = -2.0 * np.pi**2 * smooth**2
-    found = found * (jnp.exp(falling * fy**2)[:, None] * jnp.exp(falling * fx**2))
     energy = (jnp.square(jnp.abs(found)) * twice(columns)).sum() / (rows * columns)
-    return found, jnp.where(variance > (_TINY * mean) ** 2, energy, jnp.nan)
+    rounding = _TINY * jnp.maximum(jnp.abs(mean), 0.01 * jnp.abs(grey) if edges else jnp.abs(grey))
+    return found, jnp.where(variance > rounding**2, energy, jnp.nan)
 
 
-def steepness(plane: jax.Array, smooth: jax.Array) -> jax.Array:
-    """Size of the gradient of an image that is smoothed by a Gaussian."""
+def _window(rows: int, columns: int, margin: int) -> jax.Array:
+    inner = np.outer(hann(rows - 2 * margin), hann(columns - 2 * margin))
+    return jnp.asarray(np.pad(inner, margin))
+
+
+def _smoothed(plane: jax.Array, smooth: jax.Array) -> jax.Array:
     rows, columns = plane.shape
     fy, fx = frequencies(rows, columns)
-    falling = -2.0 * np.pi**2 * jnp.maximum(smooth, 0.5) ** 2
+    falling = -2.0 * np.pi**2 * smooth**2
     blur = jnp.exp(falling * fy**2)[:, None] * jnp.exp(falling * fx**2)
-    soft = jnp.fft.irfft2(jnp.fft.rfft2(plane - plane.mean()) * blur, (rows, columns))
-    down, across = jnp.gradient(soft)
-    # The image does not go on beyond its edge as the Fourier transform has it.
-    inside = np.zeros((rows, columns), np.float32)
-    inside[4:-4, 4:-4] = 1.0
-    return jnp.hypot(down, across) * inside
+    return jnp.fft.irfft2(jnp.fft.rfft2(plane) * blur, (rows, columns))
 
 
 def frequencies(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +89,7 @@ def twice(columns: int) -> np.ndarray:
     return weights
 
 
-@functools.partial(jax.jit, static_argnames=("columns", "reach", "normalise"))
+@functools.partial(jax.jit, static_argnames=("columns", "reach", "edges", "normalise"))
 def highest(
     fixed: jax.Array,
     moving: jax.Array,
@@ -94,40 +97,44 @@ def highest(
     *,
     columns: int,
     reach: tuple[int, int],
+    edges: bool = False,
     normalise: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """The shift (2,) that lays `moving` on `fixed`, and the correlation there; both float32.
 
     NaN where the highest pixel lies on the edge of the search, or an image is constant or has
-    NaN. `energies` (2,): of the two spectra.
+    NaN. `energies` (2,): of the two spectra. `edges`: as for `spectrum`.
     """
     rows = fixed.shape[0]
-    cross = fixed * jnp.conj(moving)
-    scale = 1.0 / jnp.sqrt(energies[0] * energies[1])
+    sizes = (rows - 2 * MARGIN, columns - 2 * MARGIN) if edges else (rows, columns)
+    # Each by its own root: products of energies, and of what follows, leave float32's range.
+    scales = jax.lax.rsqrt(energies)
+    cross = (scales[0] * fixed) * jnp.conj(scales[1] * moving)
     if normalise:
         size = jnp.abs(cross)
         cross = cross / jnp.maximum(size, 1e-6 * size.max())
-        scale = jnp.where(jnp.isfinite(scale), 1.0, jnp.nan)
-    near = _near_zero(cross, rows, columns, reach)
+    near = _near_zero(cross, columns, reach, sizes)
     place, inside = _highest_pixel(near, reach)
     start = place + _parabola(near, place, reach)
-    found = _climb(cross, start, place, columns)
+    found = _climb(cross, start, place, columns, sizes)
     value = _surface(cross, found, columns)[0]
-    value = value * scale / (overlap(found[0], rows) * overlap(found[1], columns))
+    value = value / (overlap(found[0], sizes[0]) * overlap(found[1], sizes[1]))
     good = inside & jnp.isfinite(value)
     return jnp.where(good, found, jnp.nan), jnp.where(good, value, jnp.nan)
 
 
-def _near_zero(cross: jax.Array, rows: int, columns: int, reach: tuple[int, int]) -> jax.Array:
-    """Correlations at whole shifts within the reach, without the window's share."""
-    whole = jnp.fft.irfft2(cross, (rows, columns))
+def _near_zero(
+    cross: jax.Array, columns: int, reach: tuple[int, int], sizes: tuple[int, int]
+) -> jax.Array:
+    """Correlations at whole shifts within the reach, without the share of a window of `sizes`."""
+    whole = jnp.fft.irfft2(cross, (cross.shape[0], columns))
     for axis, most in enumerate(reach):
         low = jax.lax.slice_in_dim(whole, whole.shape[axis] - most, None, axis=axis)
         high = jax.lax.slice_in_dim(whole, 0, most + 1, axis=axis)
         whole = jnp.concatenate([low, high], axis)
     seen = [
         overlap(jnp.arange(-most, most + 1, dtype=jnp.float32), size)
-        for most, size in zip(reach, (rows, columns), strict=True)
+        for most, size in zip(reach, sizes, strict=True)
     ]
     return whole / (seen[0][:, None] * seen[1])
 
@@ -176,10 +183,15 @@ def _surface(cross: jax.Array, at: jax.Array, columns: int) -> tuple[jax.Array, 
     return c[0, 0], jnp.stack([c[1, 0], c[0, 1]]), jnp.stack([c[2, 0], c[1, 1], c[0, 2]])
 
 
-def _climb(cross: jax.Array, start: jax.Array, place: jax.Array, columns: int) -> jax.Array:
+def _climb(
+    cross: jax.Array, start: jax.Array, place: jax.Array, columns: int, sizes: tuple[int, int]
+) -> jax.Array:
     """Newton's steps to the top of correlation / overlap, near the highest pixel."""
-    rows = cross.shape[0]
-    fading = jax.grad(lambda at: jnp.log(overlap(at[0], rows)) + jnp.log(overlap(at[1], columns)))
+
+    def share(at: jax.Array) -> jax.Array:
+        return jnp.log(overlap(at[0], sizes[0])) + jnp.log(overlap(at[1], sizes[1]))
+
+    fading = jax.grad(share)
 
     def step(_: int, at: jax.Array) -> jax.Array:
         value, slope, (yy, yx, xx) = _surface(cross, at, columns)

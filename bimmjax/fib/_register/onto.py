@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bimmjax._core.checks import InputError, choice, real_number
-from bimmjax.fib._register.correlation import highest, spectrum
+from bimmjax.fib._register.correlation import MARGIN, highest, spectrum
 from bimmjax.fib._register.registration import (
     Progress,
     Region,
@@ -19,10 +19,11 @@ from bimmjax.fib._register.registration import (
     cut_region,
     interpolated,
     opened,
+    searched,
     slices_of,
     together,
 )
-from bimmjax.fib._register.translation import SMOOTH, search
+from bimmjax.fib._register.translation import SMOOTH
 
 
 def register_onto(
@@ -73,17 +74,16 @@ def register_onto(
         raise InputError(
             f"reference: got shape {fixed.shape}, wants that of volume, {moving.shape}"
         )
-    moving, fixed = cut_region(moving, region), cut_region(fixed, region)
-    most = search("reach", reach, moving.shape[1:], 16)
-    smooth = real_number("smooth", smooth, 0.0, 100.0)
     choice("features", features, ("grey", "edges"))
+    edges = features == "edges"
+    most = searched(moving, region, reach, 16, edges)
+    smooth = real_number("smooth", smooth, 0.0, 100.0)
+    moving, fixed = (cut_region(v, region, MARGIN if edges else 0) for v in (moving, fixed))
     total, count = moving.shape[0], together(moving)
     shifts, likeness = np.full((total, 2), np.nan), np.full(total, np.nan)
     pairs = zip(slices_of(fixed, count), slices_of(moving, count), strict=True)
     for (start, below), (_, above) in pairs:
-        moved, alike = _matched(
-            below, above, jnp.float32(smooth), most, features == "edges", at_once()
-        )
+        moved, alike = _matched(below, above, jnp.float32(smooth), most, edges, at_once())
         many = min(count, total - start)
         shifts[start : start + many] = np.asarray(moved)[:many]
         likeness[start : start + many] = np.asarray(alike)[:many]
@@ -106,6 +106,6 @@ def _matched(
         seen = [spectrum(p, smooth, edges) for p in planes]
         energies = jnp.stack([seen[0][1], seen[1][1]])
         columns = fixed.shape[2]
-        return highest(seen[0][0], seen[1][0], energies, columns=columns, reach=reach)
+        return highest(seen[0][0], seen[1][0], energies, columns=columns, reach=reach, edges=edges)
 
     return jax.lax.map(pair, (fixed, moving), batch_size=batch)

@@ -105,6 +105,6 @@ def _onto(
     def one(plane: jax.Array) -> tuple[jax.Array, jax.Array]:
         moving, own = spectrum(plane, smooth, edges)
         energies = jnp.stack([strength, own])
-        return highest(fixed, moving, energies, columns=image.shape[1], reach=reach)
+        return highest(fixed, moving, energies, columns=image.shape[1], reach=reach, edges=edges)
 
     return jax.lax.map(one, planes, batch_size=batch)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from bimmjax._core.checks import InputError
+from bimmjax.fib._register.translation import search
 from bimmjax.volumes import Volume, open_volume, stream
 
 Progress = Callable[[int, int], None]
@@ -37,8 +38,8 @@ def opened(name: str, volume: Any) -> Volume:
     return volume if isinstance(volume, Volume) else open_volume(volume)
 
 
-def cut_region(volume: Volume, region: Region | None) -> Volume:
-    """The part of each slice that is looked at."""
+def cut_region(volume: Volume, region: Region | None, margin: int = 0) -> Volume:
+    """The part of each slice that is looked at, and `margin` pixels around it if there are any."""
     if region is None:
         return volume
     wants = "wants a slice (or start and stop) along y and one along x, such as ((0, 64), (10, 90))"
@@ -53,6 +54,8 @@ def cut_region(volume: Volume, region: Region | None) -> Volume:
     )
     if (dy, dx) != (1, 1) or y1 <= y0 or x1 <= x0 or beyond:
         raise InputError(f"region: got {region!r} of slices {volume.shape[1:]}, {wants}")
+    y0, x0 = max(y0 - margin, 0), max(x0 - margin, 0)
+    y1, x1 = min(y1 + margin, volume.shape[1]), min(x1 + margin, volume.shape[2])
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
         within = slice(y.start + y0, y.stop + y0), slice(x.start + x0, x.stop + x0)
@@ -61,6 +64,16 @@ def cut_region(volume: Volume, region: Region | None) -> Volume:
     shape = (volume.shape[0], y1 - y0, x1 - x0)
     chunks = tuple(min(c, n) for c, n in zip(volume.chunks, shape, strict=True))
     return replace(volume, shape=shape, reader=read, chunks=(chunks[0], chunks[1], chunks[2]))
+
+
+def searched(
+    volume: Volume, region: Region | None, reach: object, default: int | None, edges: bool
+) -> tuple[int, int]:
+    """Pixels along y and x that are searched. Default: at most a quarter of the shorter edge."""
+    rows, columns = cut_region(volume, region).shape[1:]
+    name = "volume" if region is None else "region"
+    usual = min(rows, columns) // 4 if default is None else default
+    return search(name, (rows, columns), reach, usual, edges)
 
 
 def together(volume: Volume) -> int:

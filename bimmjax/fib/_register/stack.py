@@ -12,7 +12,7 @@ import numpy as np
 
 from bimmjax._core.checks import InputError, choice, real_number, whole_number
 from bimmjax.fib._register.chain import chained
-from bimmjax.fib._register.correlation import highest, spectrum
+from bimmjax.fib._register.correlation import MARGIN, highest, spectrum
 from bimmjax.fib._register.detrend import without_structure
 from bimmjax.fib._register.reference import onto_one
 from bimmjax.fib._register.registration import (
@@ -22,12 +22,14 @@ from bimmjax.fib._register.registration import (
     at_once,
     cut_region,
     opened,
+    searched,
     slices_of,
     together,
 )
-from bimmjax.fib._register.translation import SMOOTH, search
+from bimmjax.fib._register.translation import SMOOTH
 
 LAGS = (1, 2)
+_FARTHEST = 8  # as many spectra are kept
 
 
 def register_stack(
@@ -48,14 +50,16 @@ def register_stack(
     ----------
     volume : array (z, y, x), path or `Volume`. Some slices are read at a time.
     region : parts of y and of x, such as ((0, 64), (10, 90)): a mark that does not change from
-        slice to slice, which alone is looked at.
+        slice to slice, which alone is looked at. For "edges" at least 24 x 24 pixels, and best 4
+        pixels or more off the image's edges, for gradients come from around it.
     reference : what a slice is compared with. "chain": with slices shortly before it, as far as
         `lags` say; the structure changes slowly. "first": all with the first. "mean": with the
         mean of all, moved as "first" found. Default: "mean" with a region, else "chain".
     reach : most pixels between two that are compared. Default: a quarter of the shorter edge, in
         a chain at most 16.
-    lags : distances of compared slices, 1 among them. Longer ones bridge slices that resemble
-        neither neighbour; elsewhere the nearest counts most, as structure changes with distance.
+    lags : distances of compared slices, 1 among them, at most 8. Longer ones bridge slices that
+        resemble neither neighbour; elsewhere the nearest counts most, as structure changes with
+        distance.
     smooth : see `translation`.
     features : "edges": sizes of the smoothed images' gradients are compared; coarse structure,
         whose change from slice to slice looks like drift, counts less. "grey": grey values, for
@@ -99,7 +103,6 @@ def register_stack(
     Source: FIB thesis, §2.1; Article II, §2.2.2.
     """
     whole = opened("volume", volume)
-    seen = cut_region(whole, region)
     way = reference or ("chain" if region is None else "mean")
     choice("reference", way, ("chain", "first", "mean"))
     trend = detrend or ("smooth" if way == "chain" else "none")
@@ -107,8 +110,8 @@ def register_stack(
     choice("features", features, ("grey", "edges"))
     edges = features == "edges"
     smooth = real_number("smooth", smooth, 0.0, 100.0)
-    shape = seen.shape[1:]
-    most = search("reach", reach, shape, 16 if way == "chain" else min(shape) // 4)
+    most = searched(whole, region, reach, 16 if way == "chain" else None, edges)
+    seen = cut_region(whole, region, MARGIN if edges else 0)
     told = progress or (lambda done, total: None)
     apart = _lags(lags, whole.shape[0])
     if whole.shape[0] == 1:
@@ -150,7 +153,7 @@ def _some(refused: np.ndarray) -> None:
 
 def _lags(lags: Sequence[int], slices: int) -> tuple[int, ...]:
     try:
-        found = sorted({whole_number("lags", lag, 1, 64) for lag in lags})
+        found = sorted({whole_number("lags", lag, 1, _FARTHEST) for lag in lags})
     except TypeError:
         raise InputError(f"lags: got {lags!r}, wants whole numbers such as (1, 2)") from None
     if not found or found[0] != 1:
@@ -206,7 +209,12 @@ def _compared(
         lag, i = at
         both = jnp.stack([last + i - lag, last + i])
         return highest(
-            known[both[0]], known[both[1]], strengths[both], columns=columns, reach=reach
+            known[both[0]],
+            known[both[1]],
+            strengths[both],
+            columns=columns,
+            reach=reach,
+            edges=edges,
         )
 
     numbers = jnp.stack(jnp.meshgrid(jnp.asarray(lags), jnp.arange(count), indexing="ij"), -1)

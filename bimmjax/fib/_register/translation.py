@@ -14,7 +14,10 @@ from bimmjax.fib._register.correlation import highest, spectrum
 
 SMOOTH = 1.0
 """Std in pixels of the Gaussian that images are seen through: noise of single pixels says nothing
-of where they are, and at noise as strong as the signal costs four times the accuracy."""
+of where they are."""
+
+LEAST_EDGES = 24
+"""Fewest pixels along an edge of images whose gradients are compared."""
 
 
 def translation(
@@ -67,21 +70,29 @@ def translation(
         raise InputError(
             f"moving: got shape {second} for a fixed one of {first}, wants both (y, x)"
         )
-    most = search("reach", reach, (first[0], first[1]), min(first) // 4)
+    most = search("fixed", (first[0], first[1]), reach, min(first) // 4)
     if not isinstance(smooth, Tracer):
         smooth = real_number("smooth", smooth, 0.0, 100.0)
     planes = (jnp.asarray(p).astype(jnp.float32) for p in (fixed, moving))
     return _translation(*planes, jnp.asarray(smooth, jnp.float32), most, normalise)
 
 
-def search(name: str, reach: object, shape: tuple[int, int], default: int) -> tuple[int, int]:
-    """Pixels along y and x that are searched; by default no more than a quarter of an edge."""
-    if min(shape) < 8:
-        raise InputError(f"region: got {shape[0]} x {shape[1]} pixels, wants at least 8 x 8")
+def search(
+    name: str, shape: tuple[int, int], reach: object, default: int, edges: bool = False
+) -> tuple[int, int]:
+    """Pixels along y and x that are searched; by default no more than a quarter of an edge.
+
+    Refuses images, called `name`, that are too small.
+    """
+    least = LEAST_EDGES if edges else 8
+    if min(shape) < least:
+        wants = f"wants at least {least} x {least}"
+        wants += ' for features="edges"' if edges else ""
+        raise InputError(f"{name}: got {shape[0]} x {shape[1]} pixels, {wants}")
     most = min(shape) // 2 - 1
     # Further out little of the window overlaps, and noise has the say.
     usual = max(min(default, min(shape) // 4), 2)
-    found = usual if reach is None else whole_number(name, reach, 1, most)
+    found = usual if reach is None else whole_number("reach", reach, 1, most)
     return found, found
 
 
