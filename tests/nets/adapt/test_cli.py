@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,15 @@ def test_unpaired_then_apply(run, unpaired, kinds, monkeypatch):
 
     monkeypatch.setattr(Progress, "update", update)
     monkeypatch.setattr(_adapt, "_SIDE", 24)
-    # As the run that is there, but for what has no option.
+    # The command of the run that is there, which has nothing left to learn.
+    shutil.copytree(unpaired.folder, "run")
     words = ["--out", "run", "--labels", "labels.tif", "--width", 2, "--blocks", 0]
-    words += ["--critic-width", 4, "--buffer", 2, "--patch", 16, "--epochs", 1, "--steps", 2]
+    words += ["--critic-width", 4, "--buffer", 2, "--patch", 16, "--epochs", 2, "--steps", 3]
     status, said, error = run("unpaired", "simulated.tif", "real.tif", *words)
     assert (status, error) == (0, "")
     assert "Edges kept (correlation of gradients): " in said
     assert "Dice of a threshold, before and after: " in said
-    assert stages["Learning"] == (2, 2)
+    assert stages["Learning"] == (6, 6)
     # The part of a slice that is looked at, however large slices are.
     assert stages["Looking"] == (5 * 24 * 24, 5 * 24 * 24)
     for name in ("losses.png", "examples.png"):
