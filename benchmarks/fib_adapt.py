@@ -152,8 +152,6 @@ def _adaptation(bench: _Bench) -> tuple[Table, Table, list[str]]:
         " Dice of the best threshold against the truth of a simulated stack",
         "grey values: Wasserstein distance of histograms (counted images have a std of "
         f"{image.std():.3g}); spectrum: rms difference of ln(radial power)",
-        "with the paper's weights the network has hardly left the identity: what is gained is the "
-        "mean and the spread of counted images",
         "MP: voxels with a wrong label, of a network trained on these images (one seed, 100 steps)",
         f"CycleGAN: width {_UNPAIRED['width']}, {steps} steps of a patch of {_UNPAIRED['patch']}; "
         f"{min(minutes):.2g} to {max(minutes):.2g} min each",

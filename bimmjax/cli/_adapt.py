@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bimmjax.cli._progress import Progress
+    from bimmjax.nets import Adapted
     from bimmjax.volumes import Volume
+
+    _Counting = Callable[[str, str], Callable[[int, int], None]]
 
 _UNPAIRED = "bimmjax adapt unpaired simulated.zarr stack.tif --out adapted"
 _PAIRED = "bimmjax adapt paired analytic.zarr montecarlo.zarr --channel labels.zarr --out simulator"
 _APPLY = "bimmjax adapt apply adapted simulated.zarr --out real-looking.zarr"
 _KEPT = "interrupted; what was finished is kept, the same command goes on"
-# Slices in the middle of a volume by which pictures and shapes are judged.
-_SLICES = 8
+# Slices in the middle of a volume, and pixels a side of them: pictures and shapes are of these.
+_SLICES, _SIDE = 8, 1024
 
 adapt = typer.Typer(name="adapt", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -112,7 +115,6 @@ def unpaired(
         int | None,
         typer.Option(metavar="N", help="Earlier images. Default: 50.", show_default=False),
     ] = None,
-    generator: Generator = None,
     width: Width = None,
     blocks: Blocks = None,
     critic_width: CriticWidth = None,
@@ -134,18 +136,19 @@ def unpaired(
     adapt.json. Interrupted, the same command goes on after its last epoch.
     """
     told = _told(
-        cycle=cycle, identity=identity, shape=shape, buffer=buffer, generator=generator,
-        width=width, blocks=blocks, critic_width=critic_width, normalise=normalise, patch=patch,
-        batch=batch, symmetries=symmetries, learning_rate=learning_rate, epochs=epochs,
-        steps=steps, seed=seed,
+        cycle=cycle, identity=identity, shape=shape, buffer=buffer, width=width,
+        blocks=blocks, critic_width=critic_width, normalise=normalise, patch=patch, batch=batch,
+        symmetries=symmetries, learning_rate=learning_rate, epochs=epochs, steps=steps, seed=seed,
     )  # fmt: skip
-    with _working(quiet) as (bars, progress):
+    with _working(quiet) as (bars, counting):
         from bimmjax import nets
 
+        truth = None if labels is None else _truth(labels, simulated)
         found = nets.train_unpaired(
-            simulated, real, out, overwrite=overwrite, progress=progress, **told
-        )
-        _examples(Path(out), bars, found.history, [simulated], real, labels, pictures, quiet)
+            simulated, real, out, overwrite=overwrite, progress=counting("Learning", "steps"),
+            **told,
+        )  # fmt: skip
+        _examples(found, bars, counting, [simulated], real, truth, pictures, quiet)
 
 
 @adapt.command(epilog=f"Example: {_PAIRED}")
@@ -186,6 +189,7 @@ def paired(
         float | None,
         typer.Option(metavar="W", help="Of a critic. Default: 0, none.", show_default=False),
     ] = None,
+    critic_width: CriticWidth = None,
     generator: Generator = None,
     width: Width = None,
     depth: Annotated[
@@ -210,18 +214,19 @@ def paired(
     Writes as unpaired does.
     """
     told = _told(
-        pixel=pixel, adversarial=adversarial, generator=generator, width=width, depth=depth,
-        blocks=blocks, normalise=normalise, patch=patch, batch=batch, symmetries=symmetries,
-        learning_rate=learning_rate, epochs=epochs, steps=steps, seed=seed,
+        pixel=pixel, adversarial=adversarial, critic_width=critic_width, generator=generator,
+        width=width, depth=depth, blocks=blocks, normalise=normalise, patch=patch, batch=batch,
+        symmetries=symmetries, learning_rate=learning_rate, epochs=epochs, steps=steps, seed=seed,
     )  # fmt: skip
-    with _working(quiet) as (bars, progress):
+    with _working(quiet) as (bars, counting):
         from bimmjax import nets
 
         inputs = _inputs(given, channel, below)
         found = nets.train_paired(
-            inputs, target, out, overwrite=overwrite, progress=progress, **told
-        )
-        _examples(Path(out), bars, found.history, inputs, target, None, pictures, quiet)
+            inputs, target, out, overwrite=overwrite, progress=counting("Learning", "steps"),
+            **told,
+        )  # fmt: skip
+        _examples(found, bars, counting, inputs, target, None, pictures, quiet)
 
 
 @adapt.command(epilog=f"Example: {_APPLY}")
@@ -279,14 +284,14 @@ def apply(
 
     sizes = sizes_of("tile", tile)
     target = Path(default_folder(volume, "-adapted.zarr") if out is None else out)
-    with _working(quiet, "Translating", "") as (bars, progress):
+    with _working(quiet) as (bars, counting):
         from bimmjax import nets
         from bimmjax.volumes import open_volume
 
         inputs = _inputs(volume, channel, below)
         after = nets.translate(
             run, inputs, target, back=back, tile=sizes, devices=devices, overwrite=overwrite,
-            progress=progress,
+            progress=counting("Translating", ""),
         )  # fmt: skip
         if pictures:
             from bimmjax import plot
@@ -316,10 +321,8 @@ def _inputs(volume: str, channels: list[str] | None, below: int | None) -> list[
 
 
 @contextmanager
-def _working(
-    quiet: bool, stage: str = "Learning", counted: str = "steps"
-) -> Iterator[tuple[Progress, Callable[[int, int], None]]]:
-    """Bars, warnings in a line, and Ctrl-C told as it should be."""
+def _working(quiet: bool) -> Iterator[tuple[Progress, _Counting]]:
+    """Bars, what counts a stage in them, warnings in a line, and Ctrl-C told as it should be."""
     from bimmjax.cli._cache import keep_compiled_code
     from bimmjax.cli._interrupted import Interrupted, heeding_ctrl_c, with_notes
     from bimmjax.cli._progress import progress_bars
@@ -331,41 +334,60 @@ def _working(
         try:
             with warnings_in_a_line(), heeding_ctrl_c() as check:
 
-                def progress(done: int, total: int) -> None:
-                    check()
-                    bars.update(stage, done, total, counted)
+                def counting(stage: str, counted: str) -> Callable[[int, int], None]:
+                    def progress(done: int, total: int) -> None:
+                        check()
+                        bars.update(stage, done, total, counted)
 
-                yield bars, progress
+                    return progress
+
+                yield bars, counting
         except KeyboardInterrupt as error:
             raise Interrupted(with_notes(_KEPT, error)) from None
 
 
+def _truth(labels: str, simulated: str) -> Volume:
+    """What shapes will be judged by, refused before hours of training rather than after."""
+    from bimmjax._core.checks import InputError
+    from bimmjax.nets._adapt.shapes import middle, truth_of
+    from bimmjax.nets._data.specimen import open_named
+
+    truth = middle(truth_of(labels, open_named("simulated", simulated)), _SLICES, _SIDE)
+    if not any((truth.read(slice(z, z + 1), slice(None), slice(None)) == 1).any()
+               for z in range(truth.shape[0])):  # fmt: skip
+        raise InputError(
+            f"labels: got no voxel of label 1 in the {truth.shape[0]} slices in the middle of "
+            f"{labels}, wants some"
+        )
+    return truth
+
+
 def _examples(
-    out: Path,
+    found: Adapted,
     bars: Progress,
-    history: list[dict[str, Any]],
+    counting: _Counting,
     inputs: list[Any],
     target: str,
-    labels: str | None,
+    truth: Volume | None,
     pictures: bool,
     quiet: bool,
 ) -> None:
     """Translate some slices: to be looked at, and to measure shapes by."""
     from bimmjax import nets, plot
     from bimmjax.cli._output import writing_to
-    from bimmjax.nets._adapt.shapes import few_slices
+    from bimmjax.nets._adapt.shapes import middle
     from bimmjax.volumes import open_volume
 
     bars.stage("Looking")
-    some: list[Volume] = [few_slices(open_volume(one), _SLICES) for one in inputs]
-    made = nets.translate(out, some)
-    truth = None if labels is None else few_slices(open_volume(labels), _SLICES)
+    out = found.folder
+    some: list[Volume] = [middle(open_volume(one), _SLICES, _SIDE) for one in inputs]
+    made = nets.translate(out, some, progress=counting("Looking", ""))
     kept = nets.shapes_kept(some[0], made, truth)
     with writing_to(out):
         _add(out / "adapt.json", kept._asdict())
         if pictures:
-            plot.adapted(history).savefig(out / "losses.png")
-            shown = few_slices(open_volume(target), _SLICES)
+            plot.adapted(found.history).savefig(out / "losses.png")
+            shown = middle(open_volume(target), _SLICES, _SIDE)
             plot.adaptation(some[0], made, shown).savefig(out / "examples.png")
     if not quiet:
         typer.echo(f"Edges kept (correlation of gradients): {kept.gradient_correlation:.3f}")

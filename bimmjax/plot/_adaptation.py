@@ -34,18 +34,27 @@ def adaptation(
     ----------
     before, after, target : Volume
     names : sequence of str
-        What stands above each.
+        What stands above each; those beyond the volumes are not used.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        Fewer names than volumes.
     """
     volumes = [before, after] if target is None else [before, after, target]
+    if isinstance(names, str) or len(names) < len(volumes):
+        raise InputError(f"names: got {names!r}, wants one for each of {len(volumes)} volumes")
     sections = [middle_section(volume, 0) for volume in volumes]
     tall = max(one.size[0] / one.size[1] for one in sections)
     made = figure(_PANEL * len(volumes), _PANEL * min(tall, 2.0) + _ABOVE)
     grid = made.subplots(1, len(volumes), squeeze=False)[0]
-    for axes, volume, section, name in zip(grid, volumes, sections, names, strict=False):
+    for axes, volume, section, name in zip(
+        grid, volumes, sections, names[: len(volumes)], strict=True
+    ):
         finite = section.pixels[np.isfinite(section.pixels)]
         low, high = np.quantile(finite, (0.002, 0.998)) if finite.size else (0.0, 1.0)
         show(axes, section, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))

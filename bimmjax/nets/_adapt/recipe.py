@@ -42,10 +42,13 @@ class AdaptRecipe:
         Volumes of each input; training counts them.
     generator : str
         "resnet" (the usual for unpaired: `width` 64, `blocks` 6) or "unet" (the usual for paired:
-        `width` 32, `depth` 3, batch normalisation).
-    width, blocks, depth : int
+        `width` 32, `depth` 3, batch normalisation). Only "resnet" for unpaired: batches there are
+        of both kinds of image, whose statistics batch normalisation would mix.
+    width : int
+    blocks, depth : int
+        Of "resnet", and of "unet".
     critic_width, critic_layers : int
-        64 and 3 are the 70 x 70 PatchGAN.
+        64 and 3 are the 70 x 70 PatchGAN; where there is a critic.
     normalise : str
         "std", "range" or "none": of all volumes of an input together, and recorded.
     patch, batch : int
@@ -114,7 +117,7 @@ def recipe_for(kind: str, given: Mapping[str, Any]) -> AdaptRecipe:
     Raises
     ------
     InputError
-        Settings that are not known, impossible, or without effect on this kind.
+        Settings that are not known, impossible, or without effect beside the others.
     """
     choice("kind", kind, KINDS)
     other = KINDS[1 - KINDS.index(kind)]
@@ -122,8 +125,20 @@ def recipe_for(kind: str, given: Mapping[str, Any]) -> AdaptRecipe:
     known = [n for n in known if n not in ("kind", "channels", "normalisations", *_ONLY[other])]
     for name in given:
         if name not in known:
-            raise InputError(f"{name}: no setting of {kind}, which has {', '.join(known)}")
-    return _checked(AdaptRecipe(kind, **(_USUAL[kind] | dict(given))))
+            raise InputError(
+                f"{name}: got {given[name]!r}, wants a setting of {kind}: {', '.join(known)}"
+            )
+    recipe = _checked(AdaptRecipe(kind, **(_USUAL[kind] | dict(given))))
+    idle = {"blocks": "a resnet"} if recipe.generator == "unet" else {"depth": "a unet"}
+    if not _has_critic(recipe):
+        idle |= dict.fromkeys(("critic_width", "critic_layers"), "an adversarial weight above 0")
+    for name in given:
+        if name in idle:
+            raise InputError(
+                f"{name}: got {given[name]!r}, which has no effect here; wants {idle[name]} "
+                "beside it, or to be left out"
+            )
+    return recipe
 
 
 def translator(recipe: AdaptRecipe, back: bool = False) -> Translator:
@@ -176,6 +191,10 @@ def difference(one: AdaptRecipe, other: AdaptRecipe) -> str | None:
     return None
 
 
+def _has_critic(recipe: AdaptRecipe) -> bool:
+    return recipe.kind == "unpaired" or recipe.adversarial > 0.0
+
+
 def _checked(recipe: AdaptRecipe) -> AdaptRecipe:
     found: dict[str, Any] = {}
     for name, low, high in (
@@ -192,13 +211,18 @@ def _checked(recipe: AdaptRecipe) -> AdaptRecipe:
         found[name] = real_number(name, getattr(recipe, name), low, high)
     choice("kind", recipe.kind, KINDS)
     choice("generator", recipe.generator, GENERATORS)
+    if recipe.kind == "unpaired" and recipe.generator == "unet":
+        raise InputError(
+            "generator: got 'unet' for unpaired images, wants 'resnet': the batch normalisation "
+            "of a unet would mix both kinds of image"
+        )
     choice("normalise", recipe.normalise, WAYS)
     choice("symmetries", recipe.symmetries, SYMMETRIES)
     if recipe.kind == "paired" and not found["pixel"] and not found["adversarial"]:
         raise InputError("pixel: got 0 beside an adversarial weight of 0, wants one above 0")
     multiple = 2**recipe.depth if recipe.generator == "unet" else 4
     # Critics halve patches, too, and mirror images need more than a pixel of them.
-    coarsest = max(2 * multiple, 2**recipe.critic_layers)
+    coarsest = max(2 * multiple, 2**recipe.critic_layers if _has_critic(recipe) else 8)
     if found["patch"] % multiple or found["patch"] < coarsest:
         raise InputError(
             f"patch: got {recipe.patch}, wants a multiple of {multiple} from {coarsest} on"

@@ -47,8 +47,14 @@ class Adapted(NamedTuple):
     """The rows of log.csv, one an epoch: mean losses."""
 
 
-def prepare(out: Path, recipe: AdaptRecipe, overwrite: bool) -> None:
-    """A folder with the recipe in it, and with nothing of another recipe."""
+def check_folder(out: Path, recipe: AdaptRecipe, overwrite: bool) -> None:
+    """Refuse a folder in which this run can neither begin nor go on; nothing is written.
+
+    Raises
+    ------
+    InputError
+        A file, a folder of something else, or of a run by another recipe.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"out: got {out}, which is a file; wants a folder to make")
     earlier = out / RECIPE
@@ -61,6 +67,10 @@ def prepare(out: Path, recipe: AdaptRecipe, overwrite: bool) -> None:
                 f"out: got {out}, a run by another recipe ({differs}); wants a new folder, or "
                 "overwrite=True (--overwrite)"
             )
+
+
+def _begin(out: Path, recipe: AdaptRecipe, overwrite: bool) -> None:
+    """A folder with the recipe in it; one with checkpoints of this run keeps the one it has."""
     try:
         if overwrite:
             for name in (LOG, SUMMARY):
@@ -68,14 +78,18 @@ def prepare(out: Path, recipe: AdaptRecipe, overwrite: bool) -> None:
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.tidy(out)
-        with checkpoint.new_file(earlier) as partial:
-            write_recipe(partial, recipe)
+        if not checkpoint.checkpoints(out):
+            with checkpoint.new_file(out / RECIPE) as partial:
+                write_recipe(partial, recipe)
     except OSError as error:
         raise checkpoint.unwritable(out, error) from error
 
 
 class Run:
-    """A run on its way, from its last checkpoint on."""
+    """A run on its way, from its last checkpoint on, or anew with `overwrite`.
+
+    Making one refuses what cannot be gone on with; the folder is changed by `to_the_end` alone.
+    """
 
     def __init__(
         self,
@@ -83,12 +97,14 @@ class Run:
         batch: Callable[[int], tuple[np.ndarray, ...]],
         out: Path,
         entries: Sequence[Entry],
+        overwrite: bool,
     ) -> None:
         self._recipe, self._batch, self._out = recipe, batch, out
+        self._overwrite = overwrite
         self._identity = [[sampled(volume) for volume in entry] for entry in entries]
         self._state, self._learn = learner(recipe)
         self._history: list[dict[str, Any]] = []
-        there = checkpoint.checkpoints(out)
+        there = [] if overwrite else checkpoint.checkpoints(out)
         if not there:
             return
         arrays, told = checkpoint.read(out, there[-1])
@@ -108,6 +124,7 @@ class Run:
     def to_the_end(self, progress: Progress | None) -> Adapted:
         """All epochs that are left."""
         recipe, tell = self._recipe, progress or (lambda done, total: None)
+        _begin(self._out, recipe, self._overwrite)
         total = recipe.epochs * recipe.steps
         first = len(self._history) * recipe.steps
         tell(first, total)

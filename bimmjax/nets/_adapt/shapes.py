@@ -63,11 +63,7 @@ def shapes_kept(before: Any, after: Any, labels: Any = None, *, solid: int = 1) 
     check_same("after", other, one)
     if min(one.shape[1:]) < 6:
         raise InputError(f"before: got slices of {one.shape[1:]}, wants 6 pixels or more a side")
-    truth = None if labels is None else open_named("labels", labels)
-    if truth is not None:
-        if truth.dtype.kind not in "iu":
-            raise InputError(f"labels: got dtype {truth.dtype}, wants whole numbers")
-        check_same("labels", truth, one)
+    truth = None if labels is None else truth_of(labels, one)
     slab = (max(_SLAB // (one.shape[1] * one.shape[2]), 1), *one.shape[1:])
     edges = [_edges(volume) for volume in (one, other)]
     counts = np.zeros((2, 2, _BINS), np.int64)
@@ -92,14 +88,36 @@ def shapes_kept(before: Any, after: Any, labels: Any = None, *, solid: int = 1) 
     return ShapesKept(mean, *(_best_dice(*pair) for pair in counts))
 
 
-def few_slices(volume: Volume, most: int) -> Volume:
-    """The slices in the middle of a volume, at most so many, read when they are wanted."""
-    first = max((volume.shape[0] - most) // 2, 0)
+def truth_of(labels: Any, volume: Volume) -> Volume:
+    """Labels of a volume, opened.
+
+    Raises
+    ------
+    InputError
+        Grids that differ, labels that are no whole numbers.
+    """
+    truth = open_named("labels", labels)
+    if truth.dtype.kind not in "iu":
+        raise InputError(f"labels: got dtype {truth.dtype}, wants whole numbers")
+    check_same("labels", truth, volume)
+    return truth
+
+
+def middle(volume: Volume, slices: int, side: int) -> Volume:
+    """At most so many slices of at most `side` pixels a side, read when they are wanted."""
+    wanted = zip(volume.shape, (slices, side, side), strict=True)
+    (depth, z0), (tall, y0), (wide, x0) = (
+        (min(n, most), max((n - most) // 2, 0)) for n, most in wanted
+    )
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        return volume.read(slice(z.start + first, z.stop + first), y, x)
+        return volume.read(
+            *(slice(s.start + at, s.stop + at) for s, at in ((z, z0), (y, y0), (x, x0)))
+        )
 
-    return replace(volume, shape=(min(most, volume.shape[0]), *volume.shape[1:]), reader=read)
+    shape = (depth, tall, wide)
+    chunks = tuple(map(min, volume.chunks, shape))
+    return replace(volume, shape=shape, reader=read, chunks=(chunks[0], chunks[1], chunks[2]))
 
 
 _correlations = jax.jit(gradient_correlation)

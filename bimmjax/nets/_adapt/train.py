@@ -12,7 +12,7 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.nets._adapt.patches import Patches, kept, normalisations, opened
 from bimmjax.nets._adapt.recipe import recipe_for
-from bimmjax.nets._adapt.run import Adapted, Progress, Run, prepare
+from bimmjax.nets._adapt.run import Adapted, Progress, Run, check_folder
 from bimmjax.nets._data.specimen import check_same
 
 
@@ -79,7 +79,7 @@ def train_unpaired(
     there, here = opened("simulated", simulated, False), opened("real", real, False)
     how = *normalisations(there, recipe.normalise), *normalisations(here, recipe.normalise)
     recipe = replace(recipe, normalisations=how)
-    prepare(Path(out), recipe, overwrite)
+    check_folder(Path(out), recipe, overwrite)
     drawn = [
         Patches(name, kept(entries), [one], recipe.patch, recipe.symmetries, recipe.seed, stream)
         for stream, (name, entries, one) in enumerate(
@@ -90,7 +90,7 @@ def train_unpaired(
     def batch(number: int) -> tuple[np.ndarray, ...]:
         return tuple(one.batch(number, recipe.batch) for one in drawn)
 
-    return Run(recipe, batch, Path(out), [*there, *here]).to_the_end(progress)
+    return Run(recipe, batch, Path(out), [*there, *here], overwrite).to_the_end(progress)
 
 
 def train_paired(
@@ -145,7 +145,7 @@ def train_paired(
     pairs = [(*entry, target) for entry, (target,) in zip(given, wanted, strict=True)]
     how = normalisations(pairs, recipe.normalise)
     recipe = replace(recipe, channels=len(given[0]), normalisations=how)
-    prepare(Path(out), recipe, overwrite)
+    check_folder(Path(out), recipe, overwrite)
     drawn = Patches(
         "inputs", kept(pairs), how, recipe.patch, recipe.symmetries, recipe.seed, stream=0
     )
@@ -154,4 +154,4 @@ def train_paired(
         found = drawn.batch(number, recipe.batch)
         return found[..., :-1], found[..., -1:]
 
-    return Run(recipe, batch, Path(out), pairs).to_the_end(progress)
+    return Run(recipe, batch, Path(out), pairs, overwrite).to_the_end(progress)

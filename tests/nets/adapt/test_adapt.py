@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,18 @@ import pytest
 from bimmjax import InputError, nets, open_volume
 from bimmjax.nets._adapt.load import load_translator
 from bimmjax.nets._adapt.patches import Patches, normalisations
+from bimmjax.nets._adapt.recipe import recipe_for
 from bimmjax.nets._train.checkpoint import checkpoints, read
 
 
 class Stop(Exception):
     pass
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of all files."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_patches_of_channels_lie_on_each_other_and_repeat(kinds):
@@ -138,7 +147,9 @@ def test_what_is_no_number_stays_so_and_grey_values_are_the_others(unpaired, kin
     ("changed", "message"),
     [
         ({"width": 0}, r"width: got 0, wants a whole number"),
-        ({"pixel": 1.0}, r"pixel: no setting of unpaired, which has generator, width"),
+        ({"pixel": 1.0}, r"pixel: got 1.0, wants a setting of unpaired: generator, width"),
+        ({"depth": 2}, r"depth: got 2, which has no effect here; wants a unet beside it"),
+        ({"generator": "unet"}, r"generator: got 'unet' for unpaired images, wants 'resnet'"),
         ({"patch": 18}, r"patch: got 18, wants a multiple of 4 from 8 on"),
         ({"patch": 64}, r"simulated: got slices of \(40, 44\) in .*, wants at least the patch, 64"),
         ({"generator": "vae"}, r"generator: got 'vae', wants one of resnet, unet"),
@@ -148,6 +159,62 @@ def test_what_is_no_number_stays_so_and_grey_values_are_the_others(unpaired, kin
 def test_bad_settings_are_refused(changed, message, kinds, tiny, tmp_path):
     with pytest.raises(InputError, match=message):
         nets.train_unpaired(kinds.simulated, kinds.real, tmp_path / "run", **(tiny | changed))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"blocks": 9}, r"blocks: got 9, which has no effect here; wants a resnet beside it"),
+        ({"generator": "resnet", "depth": 3}, r"depth: got 3, which .* wants a unet"),
+        ({"critic_width": 8}, r"critic_width: got 8, which .* wants an adversarial weight"),
+        ({"critic_layers": 2, "adversarial": 0}, r"critic_layers: got 2, which has no effect"),
+        ({"cycle": 1.0}, r"cycle: got 1.0, wants a setting of paired: generator, width"),
+    ],
+)
+def test_settings_of_pairs_without_effect_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        recipe_for("paired", given)
+
+
+def test_settings_with_an_effect_are_taken():
+    assert recipe_for("paired", {"generator": "resnet", "blocks": 9}).blocks == 9
+    told = {"depth": 2, "adversarial": 0.1, "critic_width": 8, "critic_layers": 2}
+    assert recipe_for("paired", told).critic_width == 8
+    # Nobody halves patches but the network where there is no critic.
+    assert recipe_for("paired", {"depth": 1, "patch": 10}).patch == 10
+    with pytest.raises(InputError, match=r"patch: got 10, wants a multiple of 2 from 16 on"):
+        recipe_for("paired", {"depth": 1, "patch": 10, "adversarial": 0.1, "critic_layers": 4})
+
+
+def test_a_refused_call_leaves_the_run_that_is_there(unpaired, kinds, tiny, tmp_path):
+    run, (_, simulated, real) = tmp_path / "run", kinds
+    shutil.copytree(unpaired.folder, run)
+    before = contents(run)
+    # Other grey values have another normalisation, which the recipe tells.
+    with pytest.raises(InputError, match=r"which was trained on other volumes"):
+        nets.train_unpaired(2.0 * simulated, real, run, **tiny)
+    assert contents(run) == before
+    with pytest.raises(InputError, match=r"wants at least the patch, 64"):
+        nets.train_unpaired(simulated, real, run, overwrite=True, **(tiny | {"patch": 64}))
+    assert contents(run) == before
+
+
+def test_overwriting_begins_anew_with_the_recipe_of_the_call(kinds, tmp_path):
+    told = {"width": 2, "depth": 1, "patch": 16, "batch": 1, "epochs": 1, "steps": 1}
+    first = nets.train_paired(kinds.simulated, kinds.real, tmp_path / "run", **told)
+    seen: list[tuple[int, int]] = []
+    again = nets.train_paired(
+        2.0 * kinds.simulated, kinds.real, tmp_path / "run", overwrite=True,
+        progress=lambda *s: seen.append(s), **(told | {"seed": 1}),
+    )  # fmt: skip
+    assert seen == [(0, 1), (1, 1)]
+    recipe = load_translator(tmp_path / "run")[1]
+    assert recipe == again.recipe
+    assert (recipe.seed, first.recipe.seed) == (1, 0)
+    assert recipe.normalisations[0].factor == pytest.approx(
+        first.recipe.normalisations[0].factor / 2.0
+    )
 
 
 def test_bad_volumes_and_folders_are_refused(unpaired, kinds, tiny, pairs, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bimmjax import InputError, nets
+from bimmjax import InputError, nets, open_volume, plot
 from bimmjax.nets._adapt.critic import PatchCritic
 from bimmjax.nets._adapt.generator import ResnetGenerator, Translator
 from bimmjax.nets._adapt.layers import InstanceNorm, ReflectConv, measured
 from bimmjax.nets._adapt.losses import gradient_correlation, shape_loss
 from bimmjax.nets._adapt.pool import empty_pool, exchanged
+from bimmjax.nets._adapt.shapes import middle
 
 RNG = np.random.default_rng(3)
 
@@ -89,6 +92,34 @@ def test_the_correlation_of_gradients_is_that_by_scipy():
     assert float(found[0]) == pytest.approx(correlation_of(one, both), abs=1e-4)
 
 
+@pytest.mark.parametrize("scale", [65535.0, 1e15, 1e-10])
+@pytest.mark.parametrize("side", [16, 1536])
+def test_shapes_do_not_depend_on_the_scale_of_grey_values(scale, side):
+    # Sharp edges of 16 bits: squares of gradients, summed and multiplied, exceed float32.
+    blocks = (RNG.random((1, side // 4, side // 4)) < 0.5).astype(np.float32)
+    image = np.kron(blocks, np.ones((1, 4, 4), np.float32))
+    other = np.where(RNG.random(image.shape) < 0.2, 1.0 - image, image)
+    wanted = correlation_of(image[0], other[0])
+    for a, b in ((scale, scale), (scale, 1.0)):
+        found = nets.shapes_kept(a * image, b * other)
+        assert found.gradient_correlation == pytest.approx(wanted, abs=1e-4)
+    assert nets.shapes_kept(scale * image, scale * image)[0] == pytest.approx(1.0, abs=1e-4)
+    assert nets.shapes_kept(scale * image, np.full_like(image, scale))[0] == 0.0
+
+
+def test_the_slope_of_the_shape_loss_is_that_of_differences():
+    image, made = noise(1, 12, 12, 1), noise(1, 12, 12, 1)
+    way = noise(1, 12, 12, 1)
+    with jax.enable_x64(True):
+        image, made, way = (jnp.asarray(np.asarray(x), jnp.float64) for x in (image, made, way))
+        slope_of = jax.jit(jax.grad(shape_loss, 1))
+        slope = slope_of(image, made)
+        ends = [float(shape_loss(image, made + s * 1e-5 * way)) for s in (1, -1)]
+        assert float((slope * way).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5)
+        # A flat image has no edges, and no slope that is no number.
+        assert np.isfinite(slope_of(image, 0.0 * made)).all()
+
+
 def test_moved_edges_cost_and_contrast_does_not():
     image = noise(2, 24, 24, 1)
     assert float(shape_loss(image, -0.5 * image + 3.0)) == pytest.approx(0.0, abs=1e-4)
@@ -157,3 +188,24 @@ def test_shapes_kept_finds_the_best_threshold_and_moved_edges():
         nets.shapes_kept(grey, grey, labels, solid=3)
     with pytest.raises(InputError, match=r"after: got shape \(2, 32, 32\)"):
         nets.shapes_kept(grey, grey[:2])
+
+
+def test_the_middle_of_a_volume_is_read_where_it_lies():
+    data = np.arange(9 * 12 * 15).reshape(9, 12, 15)
+    part = middle(replace(open_volume(data), chunks=(8, 12, 15)), 4, 13)
+    assert part.shape == (4, 12, 13)
+    assert part.chunks == (4, 12, 13)
+    np.testing.assert_array_equal(np.asarray(part), data[2:6, :, 1:14])
+    np.testing.assert_array_equal(
+        part.read(slice(1, 3), slice(2, 5), slice(3, 4)), data[3:5, 2:5, 4:5]
+    )
+    np.testing.assert_array_equal(np.asarray(middle(open_volume(data), 20, 20)), data)
+
+
+def test_pictures_name_each_volume():
+    volume = open_volume(RNG.standard_normal((3, 8, 8)))
+    titles = [axes.get_title(loc) for axes in plot.adaptation(volume, volume).axes
+              for loc in ("left", "center")]  # fmt: skip
+    assert [t.split(" (")[0] for t in titles if t] == ["input", "translated"]
+    with pytest.raises(InputError, match=r"names: got \('a', 'b'\), wants one for each of 3"):
+        plot.adaptation(volume, volume, volume, names=("a", "b"))
