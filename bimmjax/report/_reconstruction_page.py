@@ -43,8 +43,8 @@ _CAPTIONS = {
     "cleaned": "Grey values before and after the clean-up.",
     "labels": "Grey values and labels, slice beside slice, as if all were equally thick.",
     "thickness": "Thickness slice by slice, and its distribution with the fitted gamma.",
-    "placed": "Slices where they lie in depth; nothing is known in the gaps between them (white; of "
-    "grey values black). The layer across z is that of a slice near the middle.",
+    "placed": "Slices where they lie in depth; nothing is known in the gaps between them (white; "
+    "of grey values black). The layer across z is that of a slice near the middle.",
     "filled": "The registered stack with slices of equal thickness (before), and what was "
     "reconstructed (after).",
     "isotropy": "A structure that is isotropic has the same curves along x, y and z. Where the "
