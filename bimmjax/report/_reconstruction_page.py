@@ -263,16 +263,11 @@ def _pictures(
             yield "cleaned", lambda: plot.stacks(rows)
         case "label":
             grey = steps["fill" if plan.order == "grey" else "clean"].volume(first)
-            if plan.order == "layers":
-                yield (
-                    "labels",
-                    lambda: plot.stacks(
-                        {"before": even(grey), "after": done.volume("labels")},
-                        phases=told["phases"],
-                    ),
-                )
-                return
             labels = done.volume("labels")
+            if plan.order == "layers":
+                rows = {f"{first}, before": even(grey), "after": labels}
+                yield "labels", lambda: plot.stacks(rows, labels=["after"], phases=told["phases"])
+                return
             if plan.order == "labels":
                 grey, labels = even(grey), even(labels)
             yield "labels", lambda: plot.segments(grey, labels, told["phases"])
@@ -284,14 +279,15 @@ def _pictures(
         case "place":
             yield "placed", lambda: _drawn(made, done, first)
         case "fill":
+            as_labels = plan.order == "labels"
+            rows = {
+                f"{first}, before": even(steps["clean"].volume(first)),
+                "after": done.volume("labels" if as_labels else first),
+            }
             yield (
                 "filled",
                 lambda: plot.stacks(
-                    {
-                        "before": even(steps["clean"].volume(first)),
-                        "after": done.volume("labels" if plan.order == "labels" else first),
-                    },
-                    phases=_phases(made),
+                    rows, labels=["after"] if as_labels else [], phases=_phases(made)
                 ),
             )
         case "describe":
