@@ -16,7 +16,7 @@ from benchmarks import _fib_stacks
 from benchmarks._fib_stacks import SPACING, RawStack
 from benchmarks._net_runs import Run, anisotropies, compared, trained
 from benchmarks._report import Table, say
-from bimmjax import fib, report
+from bimmjax import fib, plot, report
 from bimmjax.volumes import open_volume
 
 _EVERYTHING = (slice(None),) * 3
@@ -86,6 +86,8 @@ def run(quick: bool, out: Path) -> dict[str, Any]:
         rows += _scored(seed, made, found)
         drifts.append(_drift(seed, made, found["layers"]))
         depths.append(_depth(seed, made, found["layers"]))
+        if seed == _SEEDS[0]:
+            notes.append(f"picture: {_picture(made, found, out)}")
         notes += [f"report: {report.write_reconstruction_report(one)}" for one in found.values()]
     columns = ["stack", "by", "fraction", "true", "mean Dice", "MP %", "MGP %", "e_TPCF", "e_LPF",
                "e_D"]  # fmt: skip
@@ -173,6 +175,28 @@ def _scored(seed: int, made: RawStack, found: dict[str, fib.Reconstruction]) -> 
         row("k-means of the raw 2 kV stack", _kmeans(made, truth.shape)),
         row("the truth itself", truth),
     ]
+
+
+def _picture(made: RawStack, found: dict[str, fib.Reconstruction], out: Path) -> Path:
+    """The stack as it came, k-means, both ways of reconstruction, and the truth."""
+    truth = _truth(made, found["labels"])
+    _, across = truth.shape[1:]
+    assert made.ruler is not None
+    raw = made.images["2"][:, made.ruler.rows :, : made.body.shape[2]]
+    edge = (raw.shape[2] - across) // 2
+    cut = raw[:, edge : edge + truth.shape[1], edge : edge + across]
+    thick = SPACING * truth.shape[0] / cut.shape[0]
+    cubes: dict[str, Any] = {"spacing": SPACING, "unit": "nm"}
+    rows = {
+        "2 kV, raw": open_volume(cut, spacing=(thick, SPACING, SPACING), unit="nm"),
+        "k-means": open_volume(_kmeans(made, truth.shape), **cubes),
+        "filled": found["labels"].labels,
+        "layers": found["layers"].labels,
+        "truth": open_volume(truth, **cubes),
+    }
+    path = out / "fib_reconstruct.png"
+    plot.stacks(rows, labels=list(rows)[1:], phases=2).savefig(path)
+    return path
 
 
 def _kmeans(made: RawStack, shape: tuple[int, ...]) -> np.ndarray:
