@@ -256,8 +256,9 @@ def reconstruct(
                         return
                     if not raw:
                         raw.update({
-                            name: open_volume(source, spacing=told.pixel or None,
-                                              unit=(told.unit or None) if told.pixel else None)
+                            name: open_volume(
+                                source, spacing=told.pixel or None, unit=told.unit or None
+                            )
                             for name, source in sources.items()
                         })  # fmt: skip
                     bars.stage(f"Drawing {done.name}")

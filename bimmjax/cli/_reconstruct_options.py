@@ -53,7 +53,9 @@ def settings_of(typed: Mapping[str, Any]) -> Settings:
         sections["label"] |= _networks(given["network"])
     if any(sections["label"].get(way) for way in ("network", "networks", "fit", "method")):
         # Beats another way that a plan told.
-        empty = {"network": "", "networks": {}, "fit": "", "method": ""}
+        empty: dict[str, Any] = {"network": "", "networks": {}, "fit": "", "method": ""}
+        if "network" in given:
+            empty["stack"] = ""
         sections["label"] = empty | sections["label"]
     sections["depth"] = _depth(given)
     sections["fill"] = {
@@ -61,6 +63,11 @@ def settings_of(typed: Mapping[str, Any]) -> Settings:
         for ours, theirs in (("grid", "spacing"), ("fill", "method"), ("inpainting", "network"))
         if ours in given
     }
+    # What a plan says of filling is not for another way of it, nor for none.
+    if given.get("order") == "layers":
+        sections["fill"] = {"method": "", "network": ""} | sections["fill"]
+    elif given.get("fill", "learned") != "learned":
+        sections["fill"] = {"network": ""} | sections["fill"]
     sections[""] = {name: given[name] for name in ("pixel", "unit", "order") if name in given}
     if "crop" in given:
         sections[""]["crop"] = _whole("crop", given["crop"], 4)

@@ -18,7 +18,7 @@ from bimmjax._core.checks import InputError
 from bimmjax.volumes._convert import CHUNK, check_target, create, ome_metadata, put_in_place
 from bimmjax.volumes._volume import Shape, Volume, one_line
 
-_OURS, _SHARD = "bimmjax", "shard"
+_OURS, _SHARD, _CHUNK = "bimmjax", "shard", "chunk"
 Box = tuple[slice, slice, slice]
 
 
@@ -72,6 +72,8 @@ class Unfinished:
         self._shard = fitted(shard, grid.shape, chunk)
         # Files of another shape cannot be gone on with.
         self._identity = plain(identity) | {_SHARD: list(self._shard)}
+        if chunk != CHUNK:
+            self._identity[_CHUNK] = list(chunk)
         before = _told(self.path)
         if before is not None and not overwrite:
             check_same(f"{self._target}, begun", before, self._identity)
@@ -178,7 +180,7 @@ class Unfinished:
 def told_of(folder: Path) -> dict[str, Any] | None:
     """The identity that a folder was written with, or None where there is none."""
     found = _told(folder)
-    return found and {name: value for name, value in found.items() if name != _SHARD}
+    return found and {name: value for name, value in found.items() if name not in (_SHARD, _CHUNK)}
 
 
 def begun_with(out: Path) -> dict[str, Any] | None:

@@ -110,3 +110,13 @@ def test_networks_by_name_and_thickness_by_kind():
     assert settings_of({"thickness": "ruler"}).sections["depth"] == {"source": "ruler"}
     assert settings_of({"thickness": "t.csv"}).sections["depth"]["file"] == "t.csv"
     assert settings_of({"thickness": "10"}).sections["depth"]["mean"] == 10.0
+
+
+def test_options_beat_what_a_plan_says_of_another_way():
+    from bimmjax.fib import plan_of
+
+    plan = plan_of({"fill": {"method": "learned", "network": "slices"},
+                    "label": {"fit": "gmm", "stack": "2"}})  # fmt: skip
+    layers = settings_of({"order": "layers", "network": ["net"]}).onto(plan)
+    assert (layers.fill.method, layers.fill.network, layers.label.stack) == ("", "", "")
+    assert settings_of({"fill": "spline"}).onto(plan).fill.network == ""

@@ -356,9 +356,17 @@ def test_voxels_without_a_number_take_the_label_of_their_neighbours(body, tmp_pa
     for change in ({}, {"order": "grey"}):
         made = reconstruct({"2": slices}, tmp_path / str(len(change)), plan | change)
         assert made.steps["label"].told["without_label"] > 0
+        if not change:
+            assert made.steps["label"].volume("whole").chunks[0] == 1
         assert made.steps["describe"].told["phases"] == 2
     first = reconstruct({"2": slices}, tmp_path / "0", plan)
     assert set(np.unique(labels_of(first))) == {0, 1}
+    by_images = plan | {"order": "grey", "depth": {"source": "images"}}
+    told = {}
+    for name, stack in (("gap", slices), ("none", body[::3].astype(np.float32))):
+        made = reconstruct({"2": stack}, tmp_path / name, by_images, until="thickness")
+        told[name] = np.asarray(made.steps["thickness"].told["thickness"])
+    np.testing.assert_allclose(told["gap"], told["none"], rtol=0.1)
 
 
 def test_a_fit_of_three_phases_tells_how_many(tmp_path):
@@ -408,3 +416,29 @@ def test_a_ruler_a_mark_and_a_tilt_together(body, tmp_path):
     assert 0 <= x0 < x1 <= 192
     height = (y1 - y0) / np.sin(np.radians(52.0))
     assert register.volume("2").shape[1] == pytest.approx(height, abs=1.0)
+
+
+def test_steps_that_are_not_wanted_need_nothing(stacks, tmp_path):
+    bare = {"pixel": 5.0, "unit": "nm", "register": {"skip": True}}
+    made = reconstruct(stacks, tmp_path / "a", bare, until="clean")
+    assert list(made.steps) == ["register", "clean"]
+    grey = bare | {"order": "grey", "depth": {"source": "even", "mean": 15.0}}
+    assert "fill" in reconstruct(stacks, tmp_path / "b", grey, until="fill").steps
+    with pytest.raises(InputError, match="unit: got none"):
+        reconstruct(stacks, tmp_path / "c", {"pixel": 5.0}, until="clean")
+
+
+def test_killed_while_a_step_makes_room_it_goes_on(stacks, tmp_path, monkeypatch):
+    out = tmp_path / "made"
+    reconstruct(stacks, out, PLAN, until="clean")
+
+    def dies(path, told):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step_module, "_write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(stacks, out, PLAN | {"register": {"reach": 5}}, until="clean")
+    monkeypatch.undo()
+    made = reconstruct(stacks, out, PLAN, until="clean")
+    assert made.steps["register"].fresh
+    assert not list(out.glob(".*.dropped"))

@@ -73,3 +73,17 @@ def test_wide_boxes_stay_within_their_share(volume):
     boxes = _written._boxes(replace(volume, shape=(64, 4096, 4096)), (1, 256, 256), 2**26)
     assert all(np.prod([s.stop - s.start for s in box]) <= 2**26 for box in boxes)
     assert len(boxes) == 16
+
+
+def test_slices_do_not_go_on_with_cubes(tmp_path):
+    """Of one identity and shape, but stored in other pieces."""
+    volume = open_volume(np.ones((64, 512, 520), np.uint8))
+    stops = replace(volume, reader=lambda *box: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_resumably(stops, tmp_path / "a.zarr", {"of": 1})
+    with pytest.raises(InputError, match="begun with another chunk"):
+        write_resumably(volume, tmp_path / "a.zarr", {"of": 1}, whole_slices=True)
+    path = write_resumably(
+        volume, tmp_path / "a.zarr", {"of": 1}, whole_slices=True, overwrite=True
+    )
+    assert open_volume(path).chunks[0] == 1

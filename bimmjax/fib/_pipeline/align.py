@@ -11,6 +11,7 @@ import numpy as np
 from bimmjax.fib._clean.brightness import equalise_brightness
 from bimmjax.fib._clean.curtains import remove_curtains
 from bimmjax.fib._clean.denoise import denoise
+from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.plan import Plan, Region
 from bimmjax.fib._pipeline.step import Done, Work
 from bimmjax.fib._register.field import common_field, drop_slices, move_slices
@@ -123,7 +124,14 @@ def _shifts(
     region = None if told.region is None else _sides(told.region)
     reach = told.reach or None
     seen = cut if region is None else raw
-    reference = reference_of(plan)
+    with naming("register.region", "region"), naming("register.reach", "reach"):
+        return _compared(work, plan, seen, region, reach)
+
+
+def _compared(
+    work: Work, plan: Plan, seen: Mapping[str, Volume], region: Any, reach: int | None
+) -> dict[str, Any]:
+    told, reference = plan.register, reference_of(plan)
     base = register_stack(
         seen[reference],
         region=region,

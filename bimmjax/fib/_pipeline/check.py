@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+import numpy as np
 
 from bimmjax._core.checks import InputError
 from bimmjax.fib._fill.trained import load_inpainting
@@ -19,10 +21,11 @@ from bimmjax.volumes import Volume, open_volume
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def check_stacks(
-    plan: Plan, given: Mapping[str, Any], until: str | None = None
-) -> dict[str, Volume]:
-    """The stacks, opened, with their pixel size; an `InputError` if the plan cannot be for them."""
+def check_stacks(plan: Plan, given: Mapping[str, Any], steps: Collection[str]) -> dict[str, Volume]:
+    """The stacks, opened, with their pixel size; an `InputError` if the plan cannot be for them.
+
+    steps : those that are to be done.
+    """
     opened: dict[str, Volume] = {}
     for name, source in given.items():
         if not _NAME.fullmatch(name) or name == "labels":
@@ -30,6 +33,8 @@ def check_stacks(
                 f"stacks: got name {name!r}, wants letters, digits, . _ - (not labels)"
             )
         opened[name] = open_volume(source, spacing=plan.pixel or None, unit=plan.unit or None)
+    if plan.pixel and not plan.unit:
+        raise InputError("unit: got none, wants that of the pixel size")
     first_name, first = next(iter(opened.items()))
     for name, volume in opened.items():
         if volume.shape != first.shape:
@@ -37,7 +42,8 @@ def check_stacks(
                 f"stacks: got {name} of shape {volume.shape} and {first_name} of {first.shape}, "
                 "wants stacks of one shape"
             )
-        if volume.spacing[1:] != first.spacing[1:] or volume.unit != first.unit:
+        alike = np.allclose(volume.spacing[1:], first.spacing[1:], rtol=1e-6, atol=0.0)
+        if not alike or volume.unit != first.unit:
             raise InputError(
                 f"stacks: got {name} with pixels of {volume.spacing[1:]} {volume.unit} and "
                 f"{first_name} of {first.spacing[1:]} {first.unit}, wants one pixel size"
@@ -60,11 +66,12 @@ def check_stacks(
     for name, region in regions.items():
         if region is not None:
             _check_within(name, region, first)
-    if until not in ("register", "clean"):
+    if "label" in steps:
         check_label(plan)
-    _check_complete(plan.depth)
-    _check_thickness(plan, first)
-    if plan.fill.network:
+    if "thickness" in steps:
+        _check_complete(plan.depth)
+        _check_thickness(plan, first)
+    if "fill" in steps and plan.fill.network:
         with naming("fill.network", "network"):
             load_inpainting(plan.fill.network)
     return opened

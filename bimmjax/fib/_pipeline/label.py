@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from bimmjax._core.checks import InputError
-from bimmjax.fib._pipeline.gaps import NO_LABEL
+from bimmjax.fib._pipeline.gaps import NO_LABEL, labelled_everywhere
 from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.plan import MODELS, Plan
+from bimmjax.fib._pipeline.slabs import in_slabs
 from bimmjax.fib._pipeline.step import Work
 from bimmjax.fib._surroundings import REACH, surroundings
 from bimmjax.nets import fuse, recipe_of
@@ -22,20 +23,27 @@ from bimmjax.volumes import Volume, open_volume, stream
 
 
 def label(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any]:
-    """Write `labels.zarr` of these stacks, 0 ... N - 1 in order of intensity."""
+    """Write `labels.zarr` of these stacks, 0 ... N - 1 in order of intensity.
+
+    Where voxels have none, and slices are to be filled in between, also `whole.zarr`, in which they
+    have that of their nearest neighbour.
+    """
+    told: dict[str, Any]
     if plan.label.network or plan.label.networks:
-        return _by_networks(work, plan, stacks)
-    volume = stacks[looked_at(plan)]
-    told: dict[str, Any] = {"stack": looked_at(plan)}
-    phases = plan.label.phases
-    if plan.label.fit:
-        found, phases, more = _by_fit(work, plan, volume)
-        told |= more
+        labels, phases, told = _by_networks(work, plan, stacks)
     else:
-        told["method"] = plan.label.method
-        found = _by_method(told["method"], phases, volume)
-    labels = work.write("labels", found)
-    return told | shares(labels, phases)
+        volume = stacks[looked_at(plan)]
+        if plan.label.fit:
+            found, phases, told = _by_fit(work, plan, volume)
+        else:
+            phases, told = plan.label.phases, {"method": plan.label.method}
+            found = _by_method(plan.label.method, phases, volume)
+        told["stack"] = looked_at(plan)
+        labels = work.write("labels", found)
+    told |= shares(labels, phases)
+    if plan.order == "labels" and told["without_label"] > 0:
+        work.write("whole", labelled_everywhere(in_slabs(labels)), whole_slices=True)
+    return told
 
 
 def looked_at(plan: Plan) -> str:
@@ -58,7 +66,10 @@ def shares(labels: Volume, phases: int) -> dict[str, Any]:
     }
 
 
-def _by_networks(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any]:
+def _by_networks(
+    work: Work, plan: Plan, stacks: Mapping[str, Volume]
+) -> tuple[Volume, int, dict[str, Any]]:
+    """As `_by_fit`."""
     from bimmjax import nets
 
     if plan.label.network:
@@ -78,7 +89,7 @@ def _by_networks(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[s
         progress=work.tell("labels"),
     )
     told = json.loads((path / "predict.json").read_text("utf-8"))
-    return shares(open_volume(path), told["classes"])
+    return open_volume(path), told["classes"], {}
 
 
 def _by_fit(work: Work, plan: Plan, volume: Volume) -> tuple[Volume, int, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.fib._fill.fill import fill
 from bimmjax.fib._pipeline.align import like
-from bimmjax.fib._pipeline.gaps import NO_LABEL
+from bimmjax.fib._pipeline.gaps import NO_LABEL, labelled_everywhere
 from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.plan import Plan
 from bimmjax.fib._pipeline.slabs import in_slabs
@@ -64,14 +64,15 @@ def _measured(
             strip, angle=told.angle, outlier_rule=told.outliers, progress=work.tell("ruler")
         )
     # Grey values hang together in depth by what shines through, labels hardly.
-    seen = images if plan.order == "labels" else otsu(images)
-    return thickness_from_images(
-        in_slabs(seen),
-        largest=told.largest or None,
-        blur_std=told.blur,
-        outlier_rule=told.outliers,
-        progress=work.tell("images"),
-    )
+    seen = images if plan.order == "labels" else labelled_everywhere(otsu(images))
+    with naming("depth.largest", "largest"), naming("depth.blur", "blur_std"):
+        return thickness_from_images(
+            in_slabs(seen),
+            largest=told.largest or None,
+            blur_std=told.blur,
+            outlier_rule=told.outliers,
+            progress=work.tell("images"),
+        )
 
 
 def thickness_from_file(plan: Plan, raw: Volume, slices: tuple[int, int]) -> Thickness:

@@ -99,8 +99,8 @@ class Depth:
     ruler : (y0, y1, x0, x1), pixels of the raw images that show the ruler's four marks.
     angle : degrees between an inclined mark and the milling direction.
     outliers : the rule for them, "robust" or "article" (see `thickness_from_ruler`).
-    largest, blur : of `images`: the thickest slice that is looked for, and the blur of grey values
-        within slices, pixels; 0: as `thickness_from_images` has them.
+    largest, blur : of `images`, lengths: the thickest slice that is looked for, and the blur within
+        slices; 0: as `thickness_from_images` has them.
     """
 
     source: str = "even"
@@ -313,6 +313,8 @@ def _check_label(label: Label) -> None:
 
 def _check_depth(depth: Depth) -> None:
     choice("depth.source", depth.source, SOURCES)
+    real_number("depth.largest", depth.largest, 0.0, 1e12)
+    real_number("depth.blur", depth.blur, 0.0, 1e12)
     choice("depth.outliers", depth.outliers, ("robust", "article"))
     if depth.mean < 0 or not math.isfinite(depth.mean):
         raise InputError(f"depth.mean: got {depth.mean:g}, wants a thickness above 0")

@@ -13,7 +13,7 @@ from bimmjax._core.checks import InputError, choice
 from bimmjax.fib._fill.trained import weights_digest
 from bimmjax.fib._pipeline import align, label, measure, place
 from bimmjax.fib._pipeline.check import check_stacks
-from bimmjax.fib._pipeline.gaps import labelled_everywhere
+from bimmjax.fib._pipeline.naming import naming
 from bimmjax.fib._pipeline.plan import Plan, plan_of
 from bimmjax.fib._pipeline.step import (
     Done,
@@ -23,6 +23,7 @@ from bimmjax.fib._pipeline.step import (
     forget,
     is_step,
     run_step,
+    write_json,
 )
 from bimmjax.volumes import Volume
 
@@ -139,15 +140,16 @@ def reconstruct(
     told = replace(told, stacks={name: _name(source) for name, source in given.items()})
     if until is not None:
         choice("until", until, STEPS[told.order])
-    opened = check_stacks(told, given, until)
+    order = STEPS[told.order]
+    opened = check_stacks(told, given, order[: order.index(until) + 1] if until else order)
     folder = _folder(Path(out), overwrite)
     tell = progress or (lambda what, done, total: None)
     made = Reconstruction(folder, told, {})
-    order = STEPS[told.order]
     for done in _steps(made, told, given, opened, tell):
         made.steps[done.name] = done
         if done.fresh:
-            for later in order[order.index(done.name) + 1 :]:
+            others = [name for name in STEPS["labels"] if name not in order]
+            for later in [*order[order.index(done.name) + 1 :], *others]:
                 if later != "thickness" or _thickness_needs(told, done.name):
                     forget(folder / later)
         _summarise(made)
@@ -205,10 +207,8 @@ def _steps(
     before = cleaned
     if plan.order == "labels":
         yield (before := labelled(cleaned, lambda: images))
-        labels = before.volume("labels")
-        if before.told["without_label"] > 0:
-            labels = labelled_everywhere(labels)
-        images = {"labels": labels}
+        whole = before.told["without_label"] > 0
+        images = {"labels": before.volume("whole" if whole else "labels")}
     seen = images.get("labels") or images[names[0]]
     yield (thick := step(
         "thickness", lambda work: place.thickness(work, plan, raw, seen, slices),
@@ -228,7 +228,7 @@ def _steps(
         yield (last := step(
             "fill", lambda work: place.filled(work, plan, placed.told, images, phases),
             before=placed.digest, fill=told["fill"],
-            network=weights_digest(plan.fill.network or None),
+            network=_weights(plan, phases),
         ))  # fmt: skip
     if plan.order == "grey":
         filled = last
@@ -241,6 +241,15 @@ def _steps(
         lambda work: measure.measure(work, last.volume("labels"), known["phases"], missing),
         before=last.digest,
     )
+
+
+def _weights(plan: Plan, phases: int) -> str | None:
+    """What tells the weights from others that gaps are filled by; None where none are needed."""
+    usual = "learned" if plan.order == "labels" and phases == 2 else ""
+    if (plan.fill.method or usual) != "learned":
+        return None
+    with naming("fill.network", "network"):
+        return weights_digest(plan.fill.network or None)
 
 
 def _given(stacks: Any, plan: Plan) -> dict[str, Any]:
@@ -265,7 +274,8 @@ def _folder(out: Path, overwrite: bool) -> Path:
         if out.exists() and not out.is_dir():
             raise InputError(f"out: got {out}, which is a file; wants a folder to make")
         held = sorted(path.name for path in out.iterdir()) if out.exists() else []
-        if held and not is_step(out / "register") and not overwrite:
+        ours = SUMMARY in held or any(is_step(out / name) for name in STEPS["labels"])
+        if held and not ours and not overwrite:
             raise InputError(
                 f"out: got {out}, which holds {held[0]} and no reconstruction; wants a new folder, "
                 "or overwrite=True (--overwrite)"
@@ -277,10 +287,7 @@ def _folder(out: Path, overwrite: bool) -> Path:
 
 
 def _summarise(made: Reconstruction) -> None:
-    text = json.dumps(made.to_dict(), indent=2, allow_nan=False) + "\n"
-    partial = made.out / f".{SUMMARY}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(made.out / SUMMARY)
+    write_json(made.out / SUMMARY, made.to_dict())
 
 
 def _told(plan: Plan) -> dict[str, Any]:

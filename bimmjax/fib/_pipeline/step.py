@@ -97,9 +97,10 @@ def run_step(
     begun = _read(folder / _BEGUN) or {}
     if begun.get("digest") != digest or earlier is not None:
         with _writing(folder):
-            _make_room(folder)
+            dropped = _make_room(folder)
             folder.mkdir(parents=True)
             _write(folder / _BEGUN, {"digest": digest})
+            shutil.rmtree(dropped, ignore_errors=True)
     told = _plain(work(Work(name, folder, digest, progress)))
     with _writing(folder):
         _write(folder / _DONE, {"digest": digest, "told": told})
@@ -117,19 +118,25 @@ def forget(folder: Path) -> None:
         (folder / _DONE).unlink(missing_ok=True)
 
 
-def _make_room(folder: Path) -> None:
-    """Remove what is left of the same step with other settings."""
-    if not folder.exists():
-        return
-    if not is_step(folder) and any(folder.iterdir()):
-        raise InputError(
-            f"out: got {folder}, which is no step of a reconstruction; wants another folder"
-        )
-    # Out of the way first: half of it removed would look like all of it.
+def write_json(path: Path, told: Mapping[str, Any]) -> None:
+    """Write a file whole or not at all; a full disk is told as one."""
+    with _writing(path.parent):
+        _write(path, told)
+
+
+def _make_room(folder: Path) -> Path:
+    """Put what is left of the same step with other settings out of the way: where it is now."""
     dropped = folder.with_name(f".{folder.name}.dropped")
-    shutil.rmtree(dropped, ignore_errors=True)
-    folder.rename(dropped)
-    shutil.rmtree(dropped, ignore_errors=True)
+    if folder.exists():
+        held = [path for path in folder.iterdir() if path.suffix != ".partial"]
+        if held and not is_step(folder):
+            raise InputError(
+                f"out: got {folder}, which is no step of a reconstruction; wants another folder"
+            )
+        # Out of the way first: half of it removed would look like all of it.
+        shutil.rmtree(dropped, ignore_errors=True)
+        folder.rename(dropped)
+    return dropped
 
 
 @contextmanager
