@@ -296,3 +296,22 @@ def test_slices_too_small_for_edges():
         register_stack(np.random.default_rng(0).random((3, 20, 40)))
     small = np.random.default_rng(0).random((3, 20, 40))
     assert register_stack(small, features="grey").shifts.shape == (3, 2)
+
+
+def test_parts_side_by_side_are_the_whole(monkeypatch):
+    """On one core or on several: the same pairs."""
+    from bimmjax.fib._register import stack as module
+
+    scene, _ = drifting(40, change=0.2)
+    monkeypatch.setattr(module, "together", lambda volume: 2)
+    told: dict[int, list[tuple[int, int]]] = {1: [], 3: []}
+    found = {}
+    for cores in told:
+        monkeypatch.setattr(module.os, "cpu_count", lambda cores=cores: cores)
+        found[cores] = register_stack(
+            scene, progress=lambda done, total, cores=cores: told[cores].append((done, total))
+        )
+    assert len(module._parts(40, 2, 2)) == 2
+    np.testing.assert_array_equal(found[1].shifts, found[3].shifts)
+    np.testing.assert_array_equal(found[1].correlation, found[3].correlation)
+    assert all(seen[-1] == (40, 40) for seen in told.values())
