@@ -19,6 +19,7 @@ from bimmjax.fib._pipeline.align import specimen
 from bimmjax.fib._register.registration import cut_region
 from bimmjax.plot._labels import length_name, per_length
 from bimmjax.report._html import document, picture, section, table, warnings_box
+from bimmjax.volumes import crop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -304,12 +305,7 @@ def _about_a_slice(volume: Volume, places: list[int]) -> Volume:
     """As much of a volume as has a slice in its middle layer, rather than a gap."""
     middle = min(places, key=lambda place: abs(place - volume.shape[0] // 2))
     half = min(middle, volume.shape[0] - 1 - middle)
-    first = middle - half
-
-    def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        return volume.read(slice(z.start + first, z.stop + first), y, x)
-
-    return replace(volume, shape=(2 * half + 1, *volume.shape[1:]), reader=read)
+    return crop(volume, slice(middle - half, middle + half + 1))
 
 
 def _drawn(made: Reconstruction, done: Done, first: str) -> Figure:

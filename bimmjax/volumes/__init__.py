@@ -2,6 +2,7 @@
 
 from bimmjax.volumes._collection import new_collection as new_collection
 from bimmjax.volumes._convert import convert as convert
+from bimmjax.volumes._crop import crop as crop
 from bimmjax.volumes._gradient import gradient_magnitude as gradient_magnitude
 from bimmjax.volumes._grid import Grid as Grid
 from bimmjax.volumes._grid import sample_blocks as sample_blocks

@@ -60,7 +60,7 @@ def load_inpainting(path: str | os.PathLike[str] | None = None) -> Any:
 def weights_digest(path: str | os.PathLike[str] | None = None) -> str:
     """What tells the weights of `load_inpainting(path)` from others: their SHA-256."""
     shipped = path is None or path in NETWORKS
-    file = _FOLDER / f"inpainting-{path or 'slices'}.safetensors" if shipped else Path(str(path))
+    file = _shipped_file(str(path or "slices")) if shipped else Path(str(path))
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -70,7 +70,11 @@ def weights_digest(path: str | os.PathLike[str] | None = None) -> str:
 
 @cache
 def _shipped(network: str) -> Any:
-    return _load(_FOLDER / f"inpainting-{network}.safetensors")
+    return _load(_shipped_file(network))
+
+
+def _shipped_file(network: str) -> Path:
+    return _FOLDER / f"inpainting-{network}.safetensors"
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
@@ -105,7 +109,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(path, "np") as file:
             told = json.loads((file.metadata() or {}).get("made", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, told  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in sorted(file.keys())}, told
     except (SafetensorError, OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise InputError(

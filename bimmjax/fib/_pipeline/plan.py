@@ -7,7 +7,7 @@ import os
 import tomllib
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -325,15 +325,3 @@ def check_region(name: str, region: Region) -> None:
     y0, y1, x0, x1 = region
     if y0 >= y1 or x0 >= x1:
         raise InputError(f"{name}: got {region}, wants y0 y1 x0 x1 with y0 < y1 and x0 < x1")
-
-
-def defaults() -> dict[str, Any]:
-    """Name and default of every setting, for whoever lists them."""
-    found: dict[str, Any] = {}
-    for one in fields(Plan):
-        default = one.default_factory() if one.default_factory is not MISSING else one.default
-        if is_dataclass(default):
-            found |= {f"{one.name}.{f.name}": getattr(default, f.name) for f in fields(default)}
-        else:
-            found[one.name] = default
-    return found

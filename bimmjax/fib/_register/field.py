@@ -12,7 +12,7 @@ import numpy as np
 from bimmjax._core.checks import InputError, whole_number
 from bimmjax.fib._register.registration import opened
 from bimmjax.sim import shift_slices
-from bimmjax.volumes import Volume
+from bimmjax.volumes import Volume, crop
 
 _MARGIN = 2  # pixels that cubic convolution reaches
 _SLACK = 1e-6
@@ -171,11 +171,4 @@ def drop_slices(volume: Any, first: int = 0, last: int = 0) -> Volume:
     total = given.shape[0]
     first = whole_number("first", first, 0, total - 1)
     last = whole_number("last", last, 0, total - 1 - first)
-    left = total - first - last
-
-    def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        return given.read(slice(z.start + first, z.stop + first), y, x)
-
-    shape = (left, given.shape[1], given.shape[2])
-    chunks = (min(given.chunks[0], left), given.chunks[1], given.chunks[2])
-    return replace(given, shape=shape, reader=read, chunks=chunks)
+    return crop(given, slice(first, total - last))

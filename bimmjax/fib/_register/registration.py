@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 
 from bimmjax._core.checks import InputError
 from bimmjax.fib._register.translation import search
-from bimmjax.volumes import Volume, open_volume, stream
+from bimmjax.volumes import Volume, crop, open_volume, stream
 
 Progress = Callable[[int, int], None]
 Region = Sequence[slice | Sequence[int]]
@@ -56,14 +55,7 @@ def cut_region(volume: Volume, region: Region | None, margin: int = 0) -> Volume
         raise InputError(f"region: got {region!r} of slices {volume.shape[1:]}, {wants}")
     y0, x0 = max(y0 - margin, 0), max(x0 - margin, 0)
     y1, x1 = min(y1 + margin, volume.shape[1]), min(x1 + margin, volume.shape[2])
-
-    def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        within = slice(y.start + y0, y.stop + y0), slice(x.start + x0, x.stop + x0)
-        return volume.read(z, *within)
-
-    shape = (volume.shape[0], y1 - y0, x1 - x0)
-    chunks = tuple(min(c, n) for c, n in zip(volume.chunks, shape, strict=True))
-    return replace(volume, shape=shape, reader=read, chunks=(chunks[0], chunks[1], chunks[2]))
+    return crop(volume, y=slice(y0, y1), x=slice(x0, x1))
 
 
 def searched(

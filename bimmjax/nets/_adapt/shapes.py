@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.nets._adapt.losses import gradient_correlation
 from bimmjax.nets._data.specimen import check_same, open_named
-from bimmjax.volumes import Volume, sample_blocks, stream
+from bimmjax.volumes import Volume, crop, sample_blocks, stream
 
 _BINS, _SLAB = 512, 2**22
 _BLOCKS, _EDGE = 8, 64  # that tell the range of grey values
@@ -105,19 +104,11 @@ def truth_of(labels: Any, volume: Volume) -> Volume:
 
 def middle(volume: Volume, slices: int, side: int) -> Volume:
     """At most so many slices of at most `side` pixels a side, read when they are wanted."""
-    wanted = zip(volume.shape, (slices, side, side), strict=True)
-    (depth, z0), (tall, y0), (wide, x0) = (
-        (min(n, most), max((n - most) // 2, 0)) for n, most in wanted
-    )
-
-    def read(z: slice, y: slice, x: slice) -> np.ndarray:
-        return volume.read(
-            *(slice(s.start + at, s.stop + at) for s, at in ((z, z0), (y, y0), (x, x0)))
-        )
-
-    shape = (depth, tall, wide)
-    chunks = tuple(map(min, volume.chunks, shape))
-    return replace(volume, shape=shape, reader=read, chunks=(chunks[0], chunks[1], chunks[2]))
+    box = []
+    for size, most in zip(volume.shape, (slices, side, side), strict=True):
+        first = max((size - most) // 2, 0)
+        box.append(slice(first, first + min(size, most)))
+    return crop(volume, *box)
 
 
 _correlations = jax.jit(gradient_correlation)
