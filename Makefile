@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest pytest-x64 lint format bench clean
+.PHONY: help setup demo test pytest pytest-x64 lint docs format bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,10 @@ pytest: setup  ## the tests and the docstrings' examples, in float32 (ARGS="-k n
 pytest-x64: setup  ## the numerics once more in float64
 	JAX_ENABLE_X64=1 $(BIN)/pytest -n $(WORKERS) -m numerics $(ARGS)
 
+docs: setup  ## the documentation site, in site/
+	$(BIN)/mkdocs build --quiet
+	@echo "open site/index.html, or (for its search) $(BIN)/python -m http.server -d site"
+
 format: setup  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -56,5 +60,5 @@ bench: $(VENV)/.installed-bench  ## the benchmarks, torch (CPU) included; takes 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## caches and outputs, but not .venv
-	rm -rf demo dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo site dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find bimmjax tests -name __pycache__ -type d -prune -exec rm -rf {} +

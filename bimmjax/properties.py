@@ -50,6 +50,8 @@ def volume_fractions(params: Params) -> Array:
 
     Flat interfaces are shared half and half; curved ones so that the mean intensity comes out.
 
+    Examples
+    --------
     >>> from bimmjax.models import bimm2d
     >>> from bimmjax.properties import volume_fractions
     >>> params = bimm2d.init([0, 1], 0.1, interior_weights=[1, 2], interface_weights=[1])
@@ -75,6 +77,8 @@ def interface_areas(params: Params, spacing: Array | float = 1.0) -> Array | Non
 
     Curved interfaces: voxels per blur at the interface itself, and the area that the blur took.
 
+    Examples
+    --------
     >>> from bimmjax.models import bimm2d
     >>> from bimmjax.properties import interface_areas
     >>> params = bimm2d.init([0, 1], 0.1, blur_std=1.0, interface_halfwidth=2.0)

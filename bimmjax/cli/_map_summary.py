@@ -64,6 +64,8 @@ def map_summary(maps: Maps, command: str) -> dict[str, Any]:
 def left_over(windows: Windows) -> int:
     """Voxels that are in no block: beyond the last of them, and between them if they lie apart.
 
+    Examples
+    --------
     >>> left_over(Windows((70, 64, 64), (32, 32, 32), (32, 32, 32)))
     24576
     """

@@ -14,6 +14,8 @@ def curve_error(one: np.ndarray, other: np.ndarray) -> float:
 
     Curves (lags,) of one length, in the same steps of length.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> curve_error(np.array([1.0, 0.5]), np.array([1.0, 0.5]))
     0.0
@@ -41,6 +43,8 @@ def diameter_anisotropy(diameters: Mapping[str, float]) -> float:
 
     In planes the diameter is the mean of its two axes'.
 
+    Examples
+    --------
     >>> diameter_anisotropy({"z": 15.0, "y": 10.0, "x": 10.0})
     0.25
 

@@ -222,6 +222,8 @@ def zero_order(support: np.ndarray) -> np.ndarray:
 
     support : (N,) voxels of each class.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> scores(zero_order(np.array([81, 17, 2]))).iou.tolist()
     [0.81, 0.0, 0.0]
@@ -237,6 +239,8 @@ def bin_wise_zero_order(counts: np.ndarray) -> np.ndarray:
     counts : (bins, N) voxels of each class by grey value (`counts_by_grey_value`). Source: Modular
     U-Net paper, appendix D.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> bin_wise_zero_order(np.array([[9, 1], [2, 8]])).tolist()
     [[9, 2], [1, 8]]

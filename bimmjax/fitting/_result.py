@@ -203,6 +203,8 @@ def params_dict(params: Params) -> dict[str, Any]:
 def params_of(values: dict[str, Any]) -> Params:
     """Inverse of `params_dict`, as NumPy arrays; what is None or left out stays None.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> from bimmjax.models import bimm2d
     >>> told = params_dict(bimm2d.init([0, 1], 0.1))

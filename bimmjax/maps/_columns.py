@@ -11,6 +11,8 @@ _GREY = ("intensity_", "noise_std")
 def value_columns(phases: int, noise: str, interface: str = "curved") -> tuple[str, ...]:
     """Names of the fitted quantities of BIMM-2D, those of `fit.json` in the singular, in order.
 
+    Examples
+    --------
     >>> value_columns(2, "shared")[:4]
     ('volume_fraction_0', 'volume_fraction_1', 'interface_area_0-1', 'resolution_10_90')
     """
@@ -47,6 +49,8 @@ def all_columns(phases: int, noise: str, interface: str = "curved") -> dict[str,
 def unit_of(column: str, length: str, intensity: str = "grey value") -> str:
     """The unit of a column in words; "" for pure numbers.
 
+    Examples
+    --------
     >>> unit_of("interface_area_0-1_stderr", "um"), unit_of("blur_std", "um")
     ('1/um', 'voxel')
     """

@@ -29,6 +29,8 @@ NO_CORRECTION = Correction({}, {})
 def correction_of(fit: Mapping[str, Any]) -> Correction:
     """From a `fit.json`; nothing if it is not corrected, or what it says is no number.
 
+    Examples
+    --------
     >>> told = {"corrected": True, "uncorrected": {"interface_areas": {"0-1": 0.08}},
     ...         "properties": {"interface_areas": {"0-1": 0.1}}}
     >>> correction_of(told).factors

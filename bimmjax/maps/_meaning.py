@@ -28,6 +28,8 @@ _EACH = {
 def meaning_of(column: str) -> str:
     """What a column shows; "" for a name that is not ours.
 
+    Examples
+    --------
     >>> meaning_of("interface_area_0-1_stderr")
     'Standard error: area per volume between phases 0 and 1'
     """

@@ -210,6 +210,8 @@ def current_team() -> Team:
 def share(units: Sequence[T], team: Team) -> list[T]:
     """The run of `units` that is this process's; together they are all, each once.
 
+    Examples
+    --------
     >>> share(["a", "b", "c"], Team())
     ['a', 'b', 'c']
     """

@@ -86,6 +86,8 @@ class Unconstrained(NamedTuple):
 def phase_pairs(phases: int) -> tuple[tuple[int, int], ...]:
     """The interfaces of N phases in the order used everywhere.
 
+    Examples
+    --------
     >>> phase_pairs(3)
     ((0, 1), (0, 2), (1, 2))
     """

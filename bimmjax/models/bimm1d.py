@@ -29,6 +29,8 @@ def init(
     intensities (N,) ascending and noise_std () or (N,), in grey values; interface_halfwidth in
     units of the blur, which this model cannot know.
 
+    Examples
+    --------
     >>> from bimmjax.models import bimm1d
     >>> bimm1d.init([0.0, 1.0], noise_std=0.1).blur_std is None
     True
@@ -47,6 +49,8 @@ def log_prob(params: Params, u: ArrayLike, *, rule: Quadrature | None = None) ->
 
     `rule` integrates over the interface region (default: 64 Gauss-Legendre points).
 
+    Examples
+    --------
     >>> from bimmjax.models import bimm1d
     >>> params = bimm1d.init([0.0, 1.0], noise_std=0.1)
     >>> bimm1d.log_prob(params, [0.0, 0.5, 1.0]).shape

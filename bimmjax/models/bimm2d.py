@@ -42,6 +42,8 @@ def init(
     interface_halfwidth in units of blur_std. For curved interfaces give both interface_tilt and
     interface_bend, one number or one per pair.
 
+    Examples
+    --------
     >>> from bimmjax.models import bimm2d
     >>> params = bimm2d.init([0.0, 0.5, 1.0], noise_std=0.1, blur_std=2.0)
     >>> params.interface_weights.shape
@@ -78,6 +80,8 @@ def log_prob(
     about 1e-5 up to intensity steps of 10 noise stds and 1e-4 up to 20; `monte_carlo` for the
     paper's estimate).
 
+    Examples
+    --------
     >>> import jax
     >>> from bimmjax.models import bimm2d
     >>> params = bimm2d.init([0.0, 1.0], noise_std=0.1)

@@ -23,6 +23,8 @@ def init(
 
     intensities (N,) ascending and noise_std () or (N,), in grey values.
 
+    Examples
+    --------
     >>> from bimmjax.models import gmm
     >>> gmm.init([0.0, 1.0], noise_std=0.1).interior_weights.tolist()
     [0.5, 0.5]
@@ -35,6 +37,8 @@ def log_prob(params: Params, u: ArrayLike, *, rule: Quadrature | None = None) ->
 
     `rule` is accepted, and unused, so that all models are called alike.
 
+    Examples
+    --------
     >>> from bimmjax.models import gmm
     >>> params = gmm.init([0.0, 1.0], noise_std=0.1)
     >>> round(float(gmm.log_prob(params, 0.0)), 4)

@@ -30,6 +30,8 @@ def init(
 
     intensities (N,) ascending and noise_std () or (N,), in grey values.
 
+    Examples
+    --------
     >>> from bimmjax.models import pvmm
     >>> pvmm.init([0.0, 1.0], noise_std=0.1).interface_weights.shape
     (1,)
@@ -42,6 +44,8 @@ def log_prob(params: Params, u: ArrayLike, *, rule: Quadrature | None = None) ->
 
     `rule` integrates over the proportion (default: 64 Gauss-Legendre points).
 
+    Examples
+    --------
     >>> from bimmjax.models import pvmm
     >>> params = pvmm.init([0.0, 1.0], noise_std=0.1, interior_weights=[0, 0])
     >>> round(float(pvmm.log_prob(params, 0.0)), 4)

@@ -36,6 +36,8 @@ class Spread(NamedTuple):
 def spread(read: Estimates) -> Spread:
     """The spread of a quantity.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> value, stderr = np.float32([[[[1, 3, 5, 7] * 9]]]), np.full((1, 1, 1, 36), 0.1, np.float32)
     >>> found = spread(Estimates(value, stderr, np.zeros(value.shape, bool)))
@@ -69,6 +71,8 @@ def spread(read: Estimates) -> Spread:
 def independent_share(windows: Windows) -> float:
     """Blocks that share no voxels, per block: below 1 where blocks overlap.
 
+    Examples
+    --------
     >>> independent_share(Windows((64, 64, 64), (32, 32, 32), (16, 16, 16)))
     0.125
     """

@@ -195,6 +195,8 @@ def scale_bar(axes: Axes, width: float, height: float, unit: str) -> None:
 def _round_length(about: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above `about`.
 
+    Examples
+    --------
     >>> _round_length(36.0), _round_length(0.19)
     (20.0, 0.1)
     """

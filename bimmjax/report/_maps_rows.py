@@ -139,6 +139,8 @@ def flag_name(flag: Flag) -> str:
 def percent(count: int, of: int) -> str:
     """A share that is neither 0 nor 100 % unless it is exactly.
 
+    Examples
+    --------
     >>> percent(1, 100000), percent(99999, 100000), percent(3, 8)
     ('< 0.1 %', '> 99.9 %', '37.5 %')
     """

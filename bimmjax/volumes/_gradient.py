@@ -13,6 +13,8 @@ def gradient_magnitude(volume: ArrayLike) -> Array:
     In grey values per voxel, as half the differences of the two neighbours along each axis
     (BIMM paper, A.2). Composes with jit, vmap and grad.
 
+    Examples
+    --------
     >>> import jax.numpy as jnp
     >>> from bimmjax.volumes import gradient_magnitude
     >>> ramp = jnp.broadcast_to(3.0 * jnp.arange(5.0), (4, 4, 5))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
 from bimmjax import InputError
 from bimmjax.models import (
@@ -90,7 +91,7 @@ def test_unconstrained_space_is_a_round_trip(weights, rho, blur, tilt):
 @pytest.mark.parametrize("model", [gmm, pvmm, bimm1d, bimm2d], ids=lambda m: m.__name__[15:])
 def test_every_model_maps_any_vector_to_valid_parameters(model, phases):
     free = to_unconstrained(model.init(np.arange(phases), 0.1))
-    flat, rebuild = jax.flatten_util.ravel_pytree(free)
+    flat, rebuild = ravel_pytree(free)
     found = from_unconstrained(rebuild(flat + jax.random.normal(jax.random.key(0), flat.shape)))
     assert bool(jnp.all(jnp.diff(found.intensities) > 0))
     assert bool(jnp.all(found.interior_weights >= 0))

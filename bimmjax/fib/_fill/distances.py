@@ -17,6 +17,8 @@ def signed_distances(inside: np.ndarray) -> np.ndarray:
 
     From the middle of a pixel to the edge of the nearest one on the other side, at most `FARTHEST`.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> signed_distances(np.array([[False, True, True]])).tolist()
     [[-0.5, 0.5, 1.5]]

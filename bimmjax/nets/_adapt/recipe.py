@@ -103,6 +103,8 @@ class AdaptRecipe:
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0.
 
+        Examples
+        --------
         >>> recipe = AdaptRecipe("unpaired", learning_rate=1.0, epochs=1, steps=4)
         >>> [recipe.rate(step) for step in range(4)]
         [1.0, 1.0, 1.0, 0.5]

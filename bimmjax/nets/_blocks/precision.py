@@ -9,6 +9,8 @@ from jax import Array
 def in_float32(logits: Array) -> Array:
     """Logits in float32 at least, before anything is made of them: sums, means, probabilities.
 
+    Examples
+    --------
     >>> in_float32(jnp.zeros(2, jnp.bfloat16)).dtype
     dtype('float32')
     """

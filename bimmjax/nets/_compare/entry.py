@@ -83,6 +83,8 @@ def entries(
 def folder_name(text: str) -> str:
     """A name that every file system takes.
 
+    Examples
+    --------
     >>> folder_name("patch=[64, 64]"), folder_name("unet++")
     ('patch=_64_64_', 'unet++')
     """
@@ -94,6 +96,8 @@ def named(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Recipe]:
 
     The same name twice is told apart by a number.
 
+    Examples
+    --------
     >>> unet = {"network": "unet", "classes": 2}
     >>> list(named([("a/recipe.toml", unet), (None, unet), ("unet.toml", unet)]))
     ['a', 'unet', 'unet-2']

@@ -34,6 +34,8 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """As a Markdown table with a title; numbers to the right.
 
+        Examples
+        --------
         >>> rows = [("unet", 91.234), ("otsu", None)]
         >>> print(Table("Scores", ("name", "IoU (%)"), rows).markdown())
         **Scores**

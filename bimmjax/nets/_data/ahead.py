@@ -17,6 +17,8 @@ def made_ahead(
 
     Its exceptions surface at the number they belong to. Closing the generator ends the thread.
 
+    Examples
+    --------
     >>> list(made_ahead(lambda n: n * n, range(4)))
     [0, 1, 4, 9]
     """

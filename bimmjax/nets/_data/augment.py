@@ -37,6 +37,8 @@ def symmetries(which: str, dims: int) -> list[Symmetry]:
     "plane" leaves z as it is: for images in which up and down differ, such as a FIB-SEM's, where
     what lies below shines through. In 2D it is the same as "all".
 
+    Examples
+    --------
     >>> [len(symmetries(which, dims)) for which, dims in (("all", 3), ("all", 2), ("none", 3))]
     [48, 8, 1]
     """
@@ -60,6 +62,8 @@ def stretched(
 
     Linearly, or to the nearest voxel (labels).
 
+    Examples
+    --------
     >>> stretched(np.array([0.0, 1.0, 2.0, 3.0]), (2.0,), (4,), nearest=False).tolist()
     [0.75, 1.25, 1.75, 2.25]
     """

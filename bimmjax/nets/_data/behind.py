@@ -11,6 +11,8 @@ from typing import Any, Self
 class Behind:
     """Does one thing after the other, each while its caller goes on; `name` is what they make.
 
+    Examples
+    --------
     >>> done = []
     >>> with Behind("numbers") as behind:
     ...     for number in range(3):

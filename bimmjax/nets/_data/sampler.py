@@ -233,6 +233,8 @@ def annotated(count: Census, block: range, every: int) -> np.ndarray:
 def spread(slices: Sequence[np.ndarray], wanted: int) -> list[np.ndarray]:
     """So many of some specimens' slices, evenly spread over all of them one after another.
 
+    Examples
+    --------
     >>> [one.tolist() for one in spread([np.arange(4), np.arange(4)], 2)]
     [[2], [2]]
     """

@@ -97,6 +97,8 @@ def _counting(specimen: Specimen, count: Census, slices: range) -> np.ndarray:
 def _starts(block: range, size: int) -> list[tuple[int, int]]:
     """Where tiles begin, and how many voxels of each the one before has: the last is moved in.
 
+    Examples
+    --------
     >>> _starts(range(2, 9), 3), _starts(range(7, 9), 3)
     ([(2, 0), (5, 0), (6, 2)], [(6, 1)])
     """

@@ -46,6 +46,8 @@ class Applied:
 def entropy_bytes(probabilities: Array) -> Array:
     """Entropy of the classes over that of no idea at all, in 255ths: (..., classes) to (...).
 
+    Examples
+    --------
     >>> entropy_bytes(jnp.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
     [0, 255]
     """

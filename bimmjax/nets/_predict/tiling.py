@@ -100,6 +100,8 @@ def exact_sizes(
 
     A whole part with its halo where that is not more. Never less than the halo asks for.
 
+    Examples
+    --------
     >>> exact_sizes((1000, 1000), (8, 8), (20, 20), (1000, 1000), 2**20)
     (1000, 1000)
     >>> exact_sizes((1000, 1000), (8, 8), (20, 20), (1000, 1000), 2**18)

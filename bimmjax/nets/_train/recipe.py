@@ -207,6 +207,8 @@ def recipe_of(given: Recipe | Mapping[str, Any] | str | os.PathLike[str]) -> Rec
 def recipe_text(recipe: Recipe) -> str:
     """The content of recipe.toml.
 
+    Examples
+    --------
     >>> print(recipe_text(Recipe("unet", 2, settings={"depth": 3})))  # doctest: +ELLIPSIS
     # bimmjax ...
     [network]

@@ -23,6 +23,8 @@ class Course(NamedTuple):
     def after(self, loss: float, recipe: Recipe, seconds: float = 0.0) -> Course:
         """One epoch later, which took so many seconds.
 
+        Examples
+        --------
         >>> recipe = Recipe("unet", 2, schedule="plateau", patience=2)
         >>> course = Course()
         >>> for loss in (1.0, 0.5, 0.6, 0.5):
@@ -46,6 +48,8 @@ class Course(NamedTuple):
     def why(self, recipe: Recipe) -> str | None:
         """The setting that ends the run: "epochs", "minutes" or "stop"; None while it goes on.
 
+        Examples
+        --------
         >>> Course(epoch=3, seconds=61.0).why(Recipe("unet", 2, minutes=1.0))
         'minutes'
         """
@@ -59,6 +63,8 @@ class Course(NamedTuple):
 def rate(recipe: Recipe, course: Course, step: int) -> float:
     """The learning rate of a step, counted from 0 within the epoch that follows `course`.
 
+    Examples
+    --------
     >>> recipe = Recipe("unet", 2, learning_rate=1.0, epochs=4, steps=2)
     >>> [round(rate(recipe, Course(epoch), 1), 3) for epoch in range(4)]
     [1.0, 1.0, 0.775, 0.325]

@@ -109,7 +109,7 @@ def backscatter_images(
     True
 
     Source: compositing of slices as in FIB thesis §2.2.2 is replaced by a model of our own; see
-    docs/simulation.md.
+    docs/guides/simulation.md.
     """
     found = _checks.material_labels("labels", labels, len(materials))
 
@@ -139,13 +139,13 @@ def backscatter_volume(
     slices; then any box costs the slices from there on, whole planes. States and the images read
     last take 23 √z bytes for each of the (y, x) pixels: 0.8 GB at 1024³, 4.3 GB at 2048³.
 
+    What is not told here, and errors, are as in `backscatter_images`.
+
     Parameters
     ----------
     source : anything `open_volume` takes; whole numbers 0 ... M - 1.
     spacing : nm; default that of the source, which must have a unit then. A source without one
         gets this.
-
-    Others, and errors, as for `backscatter_images`.
 
     Returns
     -------
