@@ -73,5 +73,6 @@ def _commands() -> str:
     from bimmjax.cli._main import app
 
     command = typer.main.get_command(app)
-    with typer.models.Context(command, info_name="bimmjax") as context:
+    context = typer.Context(command, info_name="bimmjax")
+    with context:
         return get_docs_for_click(obj=command, ctx=context, name="bimmjax")
