@@ -43,10 +43,10 @@ lint: setup  ## ruff, pyright, import-linter
 	$(BIN)/lint-imports
 
 pytest: setup  ## the tests and the docstrings' examples, in float32 (ARGS="-k name" for some)
-	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 pytest-x64: setup  ## the numerics once more in float64
-	JAX_ENABLE_X64=1 $(BIN)/pytest -n $(WORKERS) -m numerics $(ARGS)
+	JAX_ENABLE_X64=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m numerics $(ARGS)
 
 docs: setup  ## the documentation site, in site/
 	$(BIN)/mkdocs build --quiet

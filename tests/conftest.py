@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # Folders with tests of numbers rather than of files and commands; any other test, or file of tests,
 # asks for it by the marker.
 NUMERICS = frozenset({"core", "models", "fitting", "properties"})
+
+# Linux gives a process so many mappings (65530 by default); each compiled program takes some, and
+# a process that has none left dies in the compiler.
+_MAPPINGS = 30_000
 
 
 def pytest_configure() -> None:
@@ -48,3 +53,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real volumes are not here ({folder} does not exist)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_are_forgotten_before_they_are_too_many() -> Iterator[None]:
+    import jax
+
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > _MAPPINGS:
+        jax.clear_caches()
