@@ -68,7 +68,7 @@ def run(quick: bool, out: Path, pythons: Sequence[str] | None = None) -> dict[st
             "oldest: every dependency at the lower bound in pyproject.toml; newest: what pip picks",
             "download: `pip download --no-cache-dir` of the wheel's dependencies; install: `pip "
             "install` of the wheel from them; both together are what `pip install` does at once",
-            "import: the first `import bimmjax` of the environment; example: open and fit 128 cubed "
+            "import: the first `import bimmjax` of the environment; example: open, fit 128 cubed "
             "voxels, in a new process, nothing compiled before; sum: venv to example",
             f"wanted: sum below {_LIMIT:.0f} s, most of it download",
             "demo: `bimmjax demo`, its volume fetched through pip",
