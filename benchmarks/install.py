@@ -51,6 +51,7 @@ def run(quick: bool, out: Path, pythons: Sequence[str] | None = None) -> dict[st
             place.mkdir()
             tifffile.imwrite(place / "scan.tif", scan)
             rows.append(_case(place, path, version, wheel, age))
+            say("  " + ", ".join(str(cell) for cell in rows[-1]))
             shutil.rmtree(place)
         size = wheel.stat().st_size / 1e6
     return {
