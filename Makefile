@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest pytest-x64 lint docs format bench clean
+.PHONY: help setup demo test pytest pytest-x64 lint docs dist format bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
 
 $(VENV)/.installed-bench: pyproject.toml | $(VENV)/.installed-test
 	$(BIN)/pip install --quiet --editable '.[test,bench]'
+	@touch $@
+
+$(VENV)/.installed-dist: pyproject.toml | $(VENV)/.installed-test
+	$(BIN)/pip install --quiet --editable '.[test,dist]'
 	@touch $@
 
 demo: setup  ## fit a real volume; pictures and report go to the folder demo
@@ -51,6 +55,12 @@ pytest-x64: setup  ## the numerics once more in float64
 docs: setup  ## the documentation site, in site/
 	$(BIN)/mkdocs build --quiet
 	@echo "open site/index.html, or (for its search) $(BIN)/python -m http.server -d site"
+
+dist: $(VENV)/.installed-dist  ## wheel and sdist, in dist/, checked as PyPI would
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	@ls -l dist
 
 format: setup  ## put the code into shape
 	$(BIN)/ruff check --fix .

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bimmjax import __version__, plot
-from bimmjax.fib import Done, Plan, Reconstruction, drop_slices
-from bimmjax.fib._pipeline.align import specimen
-from bimmjax.fib._register.registration import cut_region
 from bimmjax.plot._labels import length_name, per_length
 from bimmjax.report._html import document, picture, section, table, warnings_box
 from bimmjax.volumes import crop
@@ -24,6 +21,7 @@ from bimmjax.volumes import crop
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bimmjax.fib import Done, Plan, Reconstruction
     from bimmjax.volumes import Volume
 
 PAGE = "report.html"
@@ -297,6 +295,10 @@ def _pictures(
 
 def _seen(volume: Volume, told: dict[str, Any], plan: Plan) -> Volume:
     """The part of a raw stack that is left in the registered one."""
+    from bimmjax.fib import drop_slices  # loads flax, which the other pages do without
+    from bimmjax.fib._pipeline.align import specimen
+    from bimmjax.fib._register.registration import cut_region
+
     y0, y1, x0, x1 = told.get("field") or specimen(plan, volume)
     return cut_region(drop_slices(volume, plan.register.drop), ((y0, y1), (x0, x1)))
 
