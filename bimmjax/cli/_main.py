@@ -21,6 +21,7 @@ from bimmjax.cli._cross_check import cross_check
 from bimmjax.cli._demo import demo
 from bimmjax.cli._describe import describe
 from bimmjax.cli._evaluate import evaluate
+from bimmjax.cli._example import example
 from bimmjax.cli._fit import fit
 from bimmjax.cli._info import info
 from bimmjax.cli._interrupted import Interrupted
@@ -98,6 +99,7 @@ app.add_typer(adapt)
 app.command("compare", epilog=f"Example: {COMPARE_EXAMPLE}")(compare)
 app.command("reconstruct", epilog=f"Example: {RECONSTRUCT_EXAMPLE}")(reconstruct)
 app.command("train-inpainting", epilog=f"Example: {INPAINTING_EXAMPLE}")(train_inpainting)
+app.command("example", epilog="Example: bimmjax example cement")(example)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 
