@@ -25,7 +25,6 @@ VERSION = bimmjax.__version__
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both, built here without network."""
-    pytest.importorskip("hatchling", reason="hatchling is not here (it is in the extra test)")
     folder = tmp_path_factory.mktemp("dist")
     words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist"]
     subprocess.run([*words, "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
