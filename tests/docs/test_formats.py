@@ -15,7 +15,7 @@ from bimmjax import sim
 from bimmjax.cli._main import main
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
-# Names of phases and pairs, of axes and of steps are not keys.
+# Names of phases and of pairs, which are no keys.
 _BY_NAME = re.compile(r"^\d+(-\d+)?$")
 
 
@@ -30,10 +30,10 @@ def _keys(values: dict[str, Any], before: str = "") -> set[str]:
     """Dotted names down to what is no group of names."""
     found = set()
     for name, value in values.items():
-        if _BY_NAME.match(name):
-            continue
-        inner = _keys(value, f"{before}{name}.") if isinstance(value, dict) else set()
-        found |= inner or {before + name}
+        numbered = bool(_BY_NAME.match(name))
+        inner = before if numbered else f"{before}{name}."
+        within = _keys(value, inner) if isinstance(value, dict) else set()
+        found |= within or (set() if numbered else {before + name})
     return found
 
 
@@ -41,7 +41,7 @@ def _keys(values: dict[str, Any], before: str = "") -> set[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formats")
     made = sim.artificial_volume(
-        jax.random.key(0), (32, 32, 32), blur_std=1.0, feature_length=6.0, with_area=False
+        jax.random.key(0), (64, 64, 64), blur_std=1.2, feature_length=14.0, with_area=False
     )
     np.save(folder / "scan.npy", np.asarray(made.image))
     np.save(folder / "labels.npy", (np.asarray(made.image) > 0.5).astype(np.uint8))
