@@ -47,7 +47,7 @@ def messages() -> list[Message]:
         named = _named(tree)
         for kind, node in _told(tree, module):
             for words in _templates(node, named):
-                if words.strip(". :()"):
+                if " " in words.removeprefix("Warning: "):
                     found.add(Message(module, kind, words))
     return sorted(found)
 
