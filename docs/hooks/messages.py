@@ -45,7 +45,7 @@ def table() -> str:
     for family, found in groupby(errors, key=_family):
         rows = "\n".join(
             f"<tr><td>{_breakable(m.module.removeprefix('bimmjax.'))}</td>"
-            f"<td>{_breakable(m.words)}</td></tr>"
+            f"<td>{_shown(m.words)}</td></tr>"
             for m in found
         )
         parts.append(
@@ -60,7 +60,11 @@ def _family(message: Message) -> str:
     return message.module.split(".")[1]
 
 
-def _breakable(text: str) -> str:
-    """Words of a table that a narrow screen may break after a dot or an underscore."""
-    told = " ".join(text.split())
-    return escape(told).replace("_", "_<wbr>").replace(".", ".<wbr>").replace("$", "&#36;")
+def _breakable(module: str) -> str:
+    """A name that a narrow screen may break after a dot or an underscore."""
+    return escape(module).replace("_", "_<wbr>").replace(".", ".<wbr>")
+
+
+def _shown(words: str) -> str:
+    """Words without breaks, so that a search finds them; a dollar sign begins no formula."""
+    return escape(" ".join(words.split())).replace("$", "&#36;")
