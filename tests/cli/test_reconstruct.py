@@ -88,7 +88,7 @@ def test_a_plan_in_a_file_is_beaten_by_options(stack: str, run: Run, here: Path)
         (["s.tif", *FEW[:6]], "network (label): got none"),
         (["s.tif", *FEW, "--grid", "50"], "grid (fill.spacing): got 50"),
         (["1=s.tif", "1=s.tif", *FEW], "stacks: got 1 twice"),
-        (["none.tif", *FEW], "volume: got none.tif"),
+        (["none.tif", *FEW], "stacks: got none.tif"),
         (["s.tif", *FEW, "--crop", "1", "2"], "crop: got '1,2', wants 4 whole numbers"),
         (["s.tif", *FEW, "--thickness", "none.csv"], "thickness (depth.file): got none.csv"),
         (["s.tif", *FEW, "--network", "a", "--network", "b"], "network: got several"),
