@@ -63,8 +63,10 @@ def test_pages_read_well_in_a_browser(page: str, address: str, look_at: Callable
 def test_words_are_found(address: str, browser: Any):
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.goto(f"{address}/index.html")
-    page.get_by_role("textbox", name="Search").first.fill("bimm2d")
-    page.wait_for_selector(".md-search-result__link", timeout=20_000)
+    asked = page.get_by_role("textbox", name="Search")
+    asked.click()
+    asked.press_sequentially("bimm2d")
+    page.wait_for_selector(".md-search-result__link", timeout=30_000)
     found = page.locator(".md-search-result__link").evaluate_all("all => all.map(a => a.href)")
     page.close()
     assert any("reference/models.html" in link for link in found)
