@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest pytest-x64 lint docs format bench clean
+.PHONY: help setup demo test pytest pytest-x64 lint docs dist format bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,10 @@ $(VENV)/.installed-bench: pyproject.toml | $(VENV)/.installed-test
 	$(BIN)/pip install --quiet --editable '.[test,bench]'
 	@touch $@
 
+$(VENV)/.installed-dist: pyproject.toml | $(VENV)/.installed-test
+	$(BIN)/pip install --quiet --editable '.[test,dist]'
+	@touch $@
+
 demo: setup  ## fit a real volume; pictures and report go to the folder demo
 	@rm -rf demo
 	$(BIN)/bimmjax demo --out demo
@@ -43,14 +47,20 @@ lint: setup  ## ruff, pyright, import-linter
 	$(BIN)/lint-imports
 
 pytest: setup  ## the tests and the docstrings' examples, in float32 (ARGS="-k name" for some)
-	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 pytest-x64: setup  ## the numerics once more in float64
-	JAX_ENABLE_X64=1 $(BIN)/pytest -n $(WORKERS) -m numerics $(ARGS)
+	JAX_ENABLE_X64=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m numerics $(ARGS)
 
 docs: setup  ## the documentation site, in site/
 	$(BIN)/mkdocs build --quiet
 	@echo "open site/index.html, or (for its search) $(BIN)/python -m http.server -d site"
+
+dist: $(VENV)/.installed-dist  ## wheel and sdist, in dist/, checked as PyPI would
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	@ls -l dist
 
 format: setup  ## put the code into shape
 	$(BIN)/ruff check --fix .

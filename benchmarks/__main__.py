@@ -46,6 +46,7 @@ NAMES = {
     "fib_fill": "gaps between FIB slices filled: Article II's tables (a quarter of an hour)",
     "fib_adapt": "CycleGAN to another instrument's images; a learned BSE simulator (half an hour)",
     "coverage": "how often the 95 % intervals hold the truth",
+    "install": "the wheel in empty environments, oldest and newest versions; needs the network",
 }
 
 
@@ -60,6 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("name", nargs="?", default="all", choices=[*NAMES, "all"])
     parser.add_argument("--quick", action="store_true", help="smaller volumes, fewer repetitions")
+    parser.add_argument(
+        "--python",
+        action="append",
+        metavar="PATH",
+        help="install: a Python to try; may be repeated (else those on the path)",
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
     asked = parser.parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     load = load_average()
     for name in NAMES if asked.name == "all" else [asked.name]:
         before = time.perf_counter()
-        result = importlib.import_module(f"benchmarks.{name}").run(asked.quick, asked.out)
+        more = {"pythons": asked.python} if name == "install" else {}
+        run = importlib.import_module(f"benchmarks.{name}").run
+        result = run(asked.quick, asked.out, **more)
         seconds = time.perf_counter() - before
         told = finish(
             name,

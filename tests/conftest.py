@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # Folders with tests of numbers rather than of files and commands; any other test, or file of tests,
 # asks for it by the marker.
 NUMERICS = frozenset({"core", "models", "fitting", "properties"})
+
+# Linux gives a process so many mappings (65530 by default); each compiled program takes some, and
+# a process that has none left dies in the compiler.
+_MAPPINGS = 30_000
 
 
 def pytest_configure() -> None:
@@ -48,3 +55,67 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real volumes are not here ({folder} does not exist)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_are_forgotten_before_they_are_too_many() -> Iterator[None]:
+    import jax
+
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > _MAPPINGS:
+        jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, without a window; a person may lack one, CI may not."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None and "CI" not in os.environ:
+        pytest.skip(f"no browser is here (none of {', '.join(names)})")
+    with sync_playwright() as player:
+        quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        opened = player.chromium.launch(executable_path=found, args=quiet)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def look_at(browser: Any) -> Callable[..., None]:
+    """`look_at(address)`: open a page on a telephone and on a desk, in daylight and at night.
+
+    Nothing may be complained of, nothing be loaded from elsewhere, nothing stick out at the side,
+    and every word be legible. `BIMMJAX_SCREENSHOTS` names a folder for what was seen.
+    """
+
+    def look(address: Path | str, *, kept_with: str = "file:") -> None:
+        address = address.as_uri() if isinstance(address, Path) else address
+        for width in (400, 1600):
+            for scheme in ("light", "dark"):
+                page = browser.new_page(
+                    viewport={"width": width, "height": 900}, color_scheme=scheme
+                )
+                said: list[str] = []
+                asked: list[str] = []
+                page.on("console", lambda m, said=said: said.append(f"{m.type}: {m.text}"))
+                page.on("pageerror", lambda e, said=said: said.append(str(e)))
+                page.on("request", lambda r, asked=asked: asked.append(r.url))
+                page.goto(address, wait_until="load")
+                page.wait_for_timeout(200)
+                folder = os.environ.get("BIMMJAX_SCREENSHOTS")
+                if folder:
+                    name = address.partition("://")[2].replace("/", "-")[-60:]
+                    where = Path(folder) / f"{name}-{width}-{scheme}.png"
+                    page.screenshot(path=where, full_page=True)
+                faults = page.evaluate((ROOT / "tests" / "faults.js").read_text())
+                page.close()
+                assert not said, said
+                elsewhere = [url for url in asked if not url.startswith((kept_with, "data:"))]
+                assert not elsewhere, elsewhere
+                assert not faults, f"at {width} px, {scheme}: {faults}"
+
+    return look

@@ -30,6 +30,18 @@ def test_import_loads_nothing_heavy() -> None:
     assert loaded.strip() == "[]"
 
 
+def test_a_fit_and_its_report_do_without_networks() -> None:
+    unwanted = ("flax", "optax", "orbax", "sklearn", "skimage")
+    code = (
+        "import sys, bimmjax.fitting, bimmjax.maps, bimmjax.plot, bimmjax.report; "
+        f"print([name for name in {unwanted!r} if name in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert loaded.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", bimmjax.__all__)
 def test_every_public_name_resolves(name: str) -> None:
     assert getattr(bimmjax, name) is not None

@@ -21,6 +21,7 @@ from bimmjax.cli._cross_check import cross_check
 from bimmjax.cli._demo import demo
 from bimmjax.cli._describe import describe
 from bimmjax.cli._evaluate import evaluate
+from bimmjax.cli._example import example
 from bimmjax.cli._fit import fit
 from bimmjax.cli._info import info
 from bimmjax.cli._interrupted import Interrupted
@@ -36,6 +37,7 @@ from bimmjax.cli._train import EXAMPLE as TRAIN_EXAMPLE
 from bimmjax.cli._train import train
 from bimmjax.cli._train_inpainting import EXAMPLE as INPAINTING_EXAMPLE
 from bimmjax.cli._train_inpainting import train_inpainting
+from bimmjax.cli._typed import as_typed
 
 _INTERRUPTED = 130
 
@@ -98,6 +100,7 @@ app.add_typer(adapt)
 app.command("compare", epilog=f"Example: {COMPARE_EXAMPLE}")(compare)
 app.command("reconstruct", epilog=f"Example: {RECONSTRUCT_EXAMPLE}")(reconstruct)
 app.command("train-inpainting", epilog=f"Example: {INPAINTING_EXAMPLE}")(train_inpainting)
+app.command("example", epilog="Example: bimmjax example cement")(example)
 app.command("demo", epilog="Example: bimmjax demo --out demo")(demo)
 
 
@@ -136,7 +139,8 @@ def _run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except InputError as error:
-        return _fail(str(error), 2)
+        line = " ".join(str(error).split())
+        return _fail(as_typed(line, typer.main.get_command(app), words), 2)
     except Interrupted as interrupted:
         return _fail(str(interrupted), _INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
@@ -160,9 +164,6 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _fail(message: str, status: int) -> int:
     line = " ".join(message.split())
-    # The library calls it source; on the command line it is the argument VOLUME.
-    if line.startswith("source: "):
-        line = "volume: " + line.removeprefix("source: ")
     lead = "bimmjax: " if status == _INTERRUPTED else "bimmjax: error: "
     print(lead + line, file=sys.stderr)
     return status

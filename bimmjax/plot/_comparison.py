@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bimmjax._core.checks import InputError
-from bimmjax.nets.losses import IGNORED
 from bimmjax.plot._slices import scale_bar
 from bimmjax.plot._style import INK, QUIET, figure, phase_colour, tidy, title
 
@@ -74,6 +73,8 @@ def predictions(found: Comparison) -> Figure:
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
+
+    from bimmjax.nets.losses import IGNORED  # loads flax, which pictures of fits do without
 
     example = found.example
     if example is None or not example.labels:

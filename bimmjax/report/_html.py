@@ -30,9 +30,7 @@ $style
 $body
 <section>
 <h2>How to cite</h2>
-<p>The method: E. O. Brenne, V. A. Dahl and P. S. Jørgensen, <cite>A Physical Model for
-Microstructural Characterization and Segmentation of 3D Tomography Data</cite>, 2021,
-arXiv:2009.07218.</p>
+$methods
 <p>The software: bimmjax $version; its <code>CITATION.cff</code> has the entry.</p>
 </section>
 </main>
@@ -41,13 +39,22 @@ arXiv:2009.07218.</p>
 """)
 
 
-def document(title: str, facts: str, body: str) -> str:
-    """A whole page; `title` and `facts` are text, `body` is HTML."""
+BIMM = """<p>The method: E. O. Brenne, V. A. Dahl and P. S. Jørgensen, <cite>A Physical Model for
+Microstructural Characterization and Segmentation of 3D Tomography Data</cite>, 2021,
+arXiv:2009.07218.</p>"""
+FIB = """<p>The methods: T. Sardhara, <cite>3D reconstruction of FIB tomography data using machine
+learning</cite>, doctoral dissertation, Hamburg University of Technology, 2024, and the articles in
+it.</p>"""
+
+
+def document(title: str, facts: str, body: str, *, methods: str = BIMM) -> str:
+    """A whole page; `title` and `facts` are text, `body` and `methods` (to be cited) HTML."""
     return _DOCUMENT.substitute(
         title=escape(title),
         style=resources.files("bimmjax.report").joinpath("style.css").read_text("utf-8").strip(),
         facts=escape(facts),
         body=body,
+        methods=methods,
         version=escape(__version__),
     )
 

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bimmjax import __version__, plot
-from bimmjax.fib import Done, Plan, Reconstruction, drop_slices
-from bimmjax.fib._pipeline.align import specimen
-from bimmjax.fib._register.registration import cut_region
 from bimmjax.plot._labels import length_name, per_length
-from bimmjax.report._html import document, picture, section, table, warnings_box
+from bimmjax.report._html import BIMM, FIB, document, picture, section, table, warnings_box
 from bimmjax.volumes import crop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bimmjax.fib import Done, Plan, Reconstruction
     from bimmjax.volumes import Volume
 
 PAGE = "report.html"
@@ -115,7 +113,9 @@ def write_reconstruction_report(
     path = Path(made.out if folder is None else folder) / PAGE
     title = f"{made.out.resolve().name}: reconstruction"
     partial = path.with_suffix(".partial")
-    partial.write_text(document(title, _facts(made), "\n".join(body)), encoding="utf-8")
+    methods = FIB + BIMM if made.plan.label.fit else FIB
+    page = document(title, _facts(made), "\n".join(body), methods=methods)
+    partial.write_text(page, encoding="utf-8")
     partial.replace(path)
     return path
 
@@ -297,6 +297,10 @@ def _pictures(
 
 def _seen(volume: Volume, told: dict[str, Any], plan: Plan) -> Volume:
     """The part of a raw stack that is left in the registered one."""
+    from bimmjax.fib import drop_slices  # loads flax, which the other pages do without
+    from bimmjax.fib._pipeline.align import specimen
+    from bimmjax.fib._register.registration import cut_region
+
     y0, y1, x0, x1 = told.get("field") or specimen(plan, volume)
     return cut_region(drop_slices(volume, plan.register.drop), ((y0, y1), (x0, x1)))
 
@@ -364,8 +368,8 @@ def _found(made: Reconstruction) -> str:
             ", ".join("-" if c is None else f"{c:.3g}" for c in chords),
             *("-" if errors[k] is None else f"{errors[k]:.4f}" for k in ("e_tpcf", "e_lpf", "e_d")),
         ])  # fmt: skip
-    names = ("", "share", f"diameter x, y, z ({length_name(unit)})", "e TPCF", "e LPF", "e D")
-    heads = [(name, "value") for name in names]
+    names = ("Share", f"Diameter x, y, z ({length_name(unit)})", "Error of S2", "of L", "of D")
+    heads = [("", ""), *((name, "interval") for name in names)]
     areas = told["interface_areas"]["crofton"]
     listed = "; ".join(f"{pair}: {area:.4g}" for pair, area in areas.items() if area is not None)
     return table(heads, rows) + (
@@ -388,8 +392,4 @@ def _facts(made: Reconstruction) -> str:
 def _origin(made: Reconstruction, command: str) -> str:
     date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     text = f"<p>bimmjax {escape(__version__)}, {date}. Settings: reconstruct.json.</p>"
-    text += (
-        "<p>The steps: T. Sardhara, <cite>3D reconstruction of FIB tomography data using machine "
-        "learning</cite>, 2024, Articles II and III.</p>"
-    )
     return text + (f"<pre>{escape(command)}</pre>" if command else "")

@@ -1,4 +1,4 @@
-"""`bimmjax demo`: each way to a volume, and the whole run."""
+"""`bimmjax demo` and `bimmjax example`: each way to a volume, and the whole run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ import pytest
 import tifffile
 
 import bimmjax
-from bimmjax.cli import _demo_volume
+from bimmjax.cli import _demo_volume, _examples
 from bimmjax.cli._cache import cache_folder
 from bimmjax.volumes import open_volume
 
 Run = Callable[..., Any]
+CEMENT = _examples.EXAMPLES["cement"]
 
 
 @pytest.fixture
 def cement(tmp_path: Path) -> Path:
     """Something of the cement's name, shape and dtype."""
-    path = tmp_path / "made" / _demo_volume.FILE
+    path = tmp_path / "made" / CEMENT.file
     path.parent.mkdir()
     rng = np.random.default_rng(0)
     tifffile.imwrite(path, rng.integers(0, 255, (128, 128, 128), dtype=np.uint8))
@@ -35,7 +36,7 @@ def cement(tmp_path: Path) -> Path:
 @pytest.fixture
 def alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No checkout beside, and a pip that must not be called."""
-    monkeypatch.setattr(_demo_volume, "beside_checkout", lambda: None)
+    monkeypatch.setattr(_examples, "beside_checkout", lambda _: None)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
     return here
 
@@ -54,7 +55,7 @@ def _pip(monkeypatch: pytest.MonkeyPatch, act: Callable[[Path], int]) -> list[li
 
 
 def test_beside_the_checkout_first(here: Path, cement: Path, monkeypatch: pytest.MonkeyPatch):
-    beside = here.parent / "shared" / "data" / _demo_volume.FILE
+    beside = here.parent / "shared" / "data" / CEMENT.file
     beside.parent.mkdir(parents=True)
     shutil.copy(cement, beside)
     _pip(monkeypatch, lambda _: pytest.fail("pip was called"))
@@ -64,7 +65,7 @@ def test_beside_the_checkout_first(here: Path, cement: Path, monkeypatch: pytest
 
 
 def test_then_the_cache(alone: Path, cement: Path):
-    cached = cache_folder() / "data" / _demo_volume.FILE
+    cached = cache_folder() / "data" / CEMENT.file
     cached.parent.mkdir(parents=True)
     shutil.copy(cement, cached)
     found = _demo_volume.demo_volume()
@@ -77,7 +78,7 @@ def test_then_the_registry(
 ):
     def download(folder: Path) -> int:
         with zipfile.ZipFile(folder / "qim3d-1.6.0-py3-none-any.whl", "w") as wheel:
-            wheel.write(cement, f"qim3d/examples/{_demo_volume.FILE}")
+            wheel.write(cement, f"qim3d/examples/{CEMENT.file}")
             wheel.writestr("../evil.txt", "nothing else is taken out")
         return 0
 
@@ -89,7 +90,7 @@ def test_then_the_registry(
     assert calls[0][1:4] == ["-m", "pip", "download"]
     assert {"--no-deps", "qim3d==1.6.0"} <= set(calls[0])
     kept = list((cache_folder() / "data").iterdir())
-    assert [path.name for path in kept] == [_demo_volume.FILE]
+    assert [path.name for path in kept] == [CEMENT.file]
     assert "kept in" in _demo_volume.demo_volume().story
     assert len(calls) == 1
 
@@ -115,7 +116,7 @@ def _half_a_wheel(folder: Path) -> int:
 
 def _another_volume(folder: Path) -> int:
     with zipfile.ZipFile(folder / "qim3d.whl", "w") as wheel:
-        wheel.writestr(f"qim3d/examples/{_demo_volume.FILE}", b"not a TIFF")
+        wheel.writestr(f"qim3d/examples/{CEMENT.file}", b"not a TIFF")
     return 0
 
 
@@ -148,7 +149,7 @@ def test_the_simulated_volume_is_like_the_cement():
 
 
 def test_the_whole_demo(run: Run, here: Path, grey: np.ndarray, monkeypatch: pytest.MonkeyPatch):
-    found = _demo_volume.Found(open_volume(grey), "Volume: made for this test.")
+    found = _demo_volume.DemoVolume(open_volume(grey), "Volume: made for this test.")
     fit = bimmjax.fit
 
     def quick(volume: Any, *, progress: Any, **options: Any) -> Any:
@@ -169,5 +170,5 @@ def test_the_whole_demo(run: Run, here: Path, grey: np.ndarray, monkeypatch: pyt
     "BIMMJAX_TEST_DOWNLOAD" not in os.environ, reason="12 MB; set BIMMJAX_TEST_DOWNLOAD=1"
 )
 def test_a_real_download(here: Path):
-    assert _demo_volume.fetch(here / _demo_volume.FILE) is None
-    assert tifffile.imread(here / _demo_volume.FILE).shape == (128, 128, 128)
+    assert _examples.fetch(CEMENT, here / CEMENT.file) is None
+    assert tifffile.imread(here / CEMENT.file).shape == (128, 128, 128)

@@ -56,6 +56,10 @@ def test_a_fit_leaves_numbers_pictures_and_report(fitted: Path, grey: np.ndarray
     assert "rock.tif: 2 phases" in (fitted / "report.html").read_text("utf-8")
 
 
+def test_the_report_reads_well_in_a_browser(fitted: Path, look_at: Callable[..., None]):
+    look_at(fitted / "report.html")
+
+
 def test_an_existing_result_is_replaced_only_when_told(
     fitted: Path, tiff: Path, run: Run, here: Path
 ):

@@ -22,7 +22,7 @@ from bimmjax.cli._fit import default_folder
 from bimmjax.cli._numbers import join_numbers, spacing_of
 
 Run = Callable[..., Any]
-VERBS = ("fit", "map", "info", "convert", "train", "predict", "compare", "adapt", "demo")
+VERBS = ("fit", "map", "info", "convert", "train", "predict", "compare", "adapt", "example", "demo")
 
 
 @pytest.mark.parametrize("verb", VERBS)

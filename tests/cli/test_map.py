@@ -91,6 +91,10 @@ def test_maps_leave_a_group_a_table_and_a_report(mapped: Path):
     assert np.mean(shares) == pytest.approx(0.4, abs=0.03)
 
 
+def test_the_report_reads_well_in_a_browser(mapped: Path, look_at: Callable[..., None]):
+    look_at(mapped / "maps.html")
+
+
 def test_map_json_tells_all_that_the_table_needs(mapped: Path):
     told = _strict((mapped / "map.json").read_text("utf-8"))
     assert told["options"]["block"] == [24, 24, 24]

@@ -28,7 +28,9 @@ def stack(here: Path) -> str:
     return "s.tif"
 
 
-def test_a_stack_becomes_labels_a_page_and_pictures(stack: str, run: Run, here: Path):
+def test_a_stack_becomes_labels_a_page_and_pictures(
+    stack: str, run: Run, here: Path, look_at: Callable[..., None]
+):
     ended = run("reconstruct", f"2={stack}", *FEW, "--out", "made")
     assert ended.status == 0, ended.error
     assert "Written: made/report.html" in ended.out
@@ -44,6 +46,7 @@ def test_a_stack_becomes_labels_a_page_and_pictures(stack: str, run: Run, here: 
     page = (here / "made" / "report.html").read_text("utf-8")
     assert page.count("<img ") == len(pictures)
     assert "http" not in page.replace("http-equiv", "")
+    look_at(here / "made" / "report.html")
     told = json.loads((here / "made" / "reconstruct.json").read_text("utf-8"))
     assert told["plan"]["label"]["method"] == "otsu"
     before = {p: p.stat().st_mtime_ns for p in (here / "made").glob("*/*.png")}
@@ -85,7 +88,7 @@ def test_a_plan_in_a_file_is_beaten_by_options(stack: str, run: Run, here: Path)
         (["s.tif", *FEW[:6]], "network (label): got none"),
         (["s.tif", *FEW, "--grid", "50"], "grid (fill.spacing): got 50"),
         (["1=s.tif", "1=s.tif", *FEW], "stacks: got 1 twice"),
-        (["none.tif", *FEW], "volume: got none.tif"),
+        (["none.tif", *FEW], "stacks: got none.tif"),
         (["s.tif", *FEW, "--crop", "1", "2"], "crop: got '1,2', wants 4 whole numbers"),
         (["s.tif", *FEW, "--thickness", "none.csv"], "thickness (depth.file): got none.csv"),
         (["s.tif", *FEW, "--network", "a", "--network", "b"], "network: got several"),

@@ -41,7 +41,9 @@ def test_labels_and_probabilities_on_disk(tiff: Path, run: Run, here: Path):
     assert not (here / "q.zarr").exists()
 
 
-def test_a_field_classical_methods_and_the_cross_check(tiff: Path, run: Run, here: Path):
+def test_a_field_classical_methods_and_the_cross_check(
+    tiff: Path, run: Run, here: Path, look_at: Callable[..., None]
+):
     options = ("--no-pictures", "--no-correct", "--quiet")
     assert run("fit", tiff, "--out", "f", *options).status == 0
     ended = run("segment", tiff, "--fit", "f/fit.json", "--mrf", "--out", "field.zarr")
@@ -76,6 +78,7 @@ def test_a_field_classical_methods_and_the_cross_check(tiff: Path, run: Run, her
     page = (folder / "report.html").read_text("utf-8")
     assert "field.zarr" in page
     assert 'src="http' not in page
+    look_at(folder / "report.html")
     ended = run("evaluate", "field.zarr", "otsu.zarr", "--ignore", "255", "--json")
     assert json.loads(ended.out)["kappa"] > 0.9
 

@@ -67,7 +67,7 @@ def read_thickness(
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"path: got {path}, which does not exist, wants a file") from None
+        raise InputError(f"path: got {path}, which does not exist; wants a file") from None
     except UnicodeDecodeError:
         raise InputError(f"path: got {path}, which is not text, wants CSV or JSON") from None
     except OSError as error:

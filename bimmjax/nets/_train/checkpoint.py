@@ -66,7 +66,7 @@ def read(out: Path, epoch: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     target = place(out, epoch).absolute()
     if not target.is_dir():
-        raise InputError(f"checkpoint: got {target}, which does not exist")
+        raise InputError(f"checkpoint: got {target}, which does not exist; wants a folder")
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
             found = reader.restore(

@@ -69,7 +69,7 @@ def test_predict_takes_options(run, run_folder):
     ("words", "message"),
     [
         (("absent", "scan.tif"), "folder: got absent, which is no run of training; wants one"),
-        (("NET", "absent.tif"), "volume: got absent.tif, which does not exist"),
+        (("NET", "absent.tif"), "image: got absent.tif, which does not exist"),
         (("NET", "scan.tif", "--channel", "scan.tif"), "image: got 2 channels, wants 1"),
         (("NET", "scan.tif", "--tile", "8"), "tile: got '8', wants two sizes or three"),
         (("NET", "scan.tif", "--tile", "8", "8"), "tile: got (8, 8), wants at least (24, 24)"),

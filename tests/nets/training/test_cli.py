@@ -98,7 +98,7 @@ def test_refusals_take_one_line(run):
         "set: got 'width'": ("grey.tif", "labels.tif", "--network", "tiny", "--set", "width"),
         "patch: got '8', wants two": ("grey.tif", "labels.tif", "--network", "tiny", "--patch", 8),
         "labels: got dtype float32": ("labels.tif", "grey.tif", *SMALL),
-        "volume: got none.tif": ("none.tif", "labels.tif", *SMALL),
+        "image: got none.tif": ("none.tif", "labels.tif", *SMALL),
         "labels: got none.tif, which does not exist": ("grey.tif", "none.tif", *SMALL),
         "recipe: got none.toml": ("--recipe", "none.toml"),
     }
