@@ -16,6 +16,8 @@ _TERM = re.compile(r"^`([^`\n]+)`\n+:   \S", re.MULTILINE)
 
 def _catalogue():
     spec = importlib.util.spec_from_file_location("catalogue", DOCS / "hooks" / "catalogue.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["catalogue"] = module
     spec.loader.exec_module(module)
