@@ -39,7 +39,7 @@ class _Fusion(Network):
         check_common(channels, outputs, context)
         if channels < 2:
             raise InputError(f"channels: got {channels}, wants one for each of 2 voltages or more")
-        self.branches = nnx.List(
+        self.branches: nnx.List[UNet | UNet3D] = nnx.List(
             branch(1, outputs, dims, context, width, depth, norm, dropout, residual, rngs)
             for _ in range(channels)
         )
@@ -135,7 +135,7 @@ class EarlyFusion(Network):
         rngs: nnx.Rngs,
     ) -> None:
         check_common(channels, classes, context)
-        self.unet = branch(
+        self.unet: UNet | UNet3D = branch(
             channels, classes, dims, context, width, depth, norm, dropout, residual, rngs
         )
         _take_over(self, self.unet, channels, classes)
@@ -195,8 +195,8 @@ class IntermediateFusion(_Fusion):
             rngs,
         )
         ones = (1,) * dims
-        self.hidden = Conv(channels * features, 2 * features, ones, rngs=rngs)
-        self.classifier = Conv(2 * features, classes, ones, rngs=rngs)
+        self.hidden: Conv = Conv(channels * features, 2 * features, ones, rngs=rngs)
+        self.classifier: Conv = Conv(2 * features, classes, ones, rngs=rngs)
         _take_over(self, self.branches[0], channels, classes)
 
     def _forward(self, images: Array) -> Array:
@@ -239,7 +239,7 @@ class LateFusion(_Fusion):
 
     fixed: tuple[str, ...] = ()
     # What `set_compute_dtype` leaves alone: its outputs are the final logits.
-    single = ("ensemble",)
+    single: tuple[str, ...] = ("ensemble",)
 
     def __init__(
         self,
