@@ -43,12 +43,12 @@ def diameter_anisotropy(diameters: Mapping[str, float]) -> float:
 
     In planes the diameter is the mean of its two axes'.
 
+    Source: FIB thesis, Eq. 2.13.
+
     Examples
     --------
     >>> diameter_anisotropy({"z": 15.0, "y": 10.0, "x": 10.0})
     0.25
-
-    Source: FIB thesis, Eq. 2.13.
     """
     z, y, x = (diameters[axis] for axis in "zyx")
     xy, xz, yz = 0.5 * (x + y), 0.5 * (x + z), 0.5 * (y + z)

@@ -63,6 +63,8 @@ def line_counts(
     Streams: memory stays bounded whatever the volume's size, by a few layers of chunks
     and half a GiB. All is read twice; for lines along z more often if their bits exceed that.
 
+    Source: FIB thesis, Eqs. 2.7 and 2.8; counted with bits instead of voxel by voxel.
+
     Parameters
     ----------
     labels : path, array or Volume
@@ -90,8 +92,6 @@ def line_counts(
     >>> found = line_counts(stripes, 1, ["x"])[1, "x"]
     >>> found.two_point[:3], found.mean_chord
     (array([0.5       , 0.42857143, 0.33333333]), 2.0)
-
-    Source: FIB thesis, Eqs. 2.7 and 2.8; counted with bits instead of voxel by voxel.
     """
     volume = open_labels(labels)
     covered = open_mask(mask, volume)

@@ -70,6 +70,8 @@ def fit(
 ) -> Fit:
     """Fit a mixture model to a whole volume and say what it means for the sample.
 
+    Source: BIMM paper, §3; the likelihood of all data is our own.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -138,8 +140,6 @@ def fit(
     >>> found = bimmjax.fit(made.image, phases=2, intervals=False)
     >>> bool(abs(found.properties.volume_fractions[0] - made.fractions[0]) < 0.02)
     True
-
-    Source: BIMM paper, §3; the likelihood of all data is our own.
     """
     choice("model", model, ("gmm", "pvmm", "bimm1d", "bimm2d"))
     choice("method", method, ("histogram", "minibatch"))

@@ -77,9 +77,12 @@ def map_fits(
     is kept: the same call again goes on after an interruption, and several processes
     (`jax.distributed`) share the work.
 
+    Source: local fits as in BIMM paper, §5.3; priors and calibrated errors are ours.
+
     Parameters
     ----------
-    volume : path, array, Volume, or a list of them
+    volume
+        Path, array, Volume, or a list of them
         (z, y, x), cubic voxels. A list is a time series of volumes of one shape: each
         starts from the fits of the one before.
     phases : int
@@ -144,8 +147,6 @@ def map_fits(
     >>> maps = bimmjax.map_fits(made.image, block=24, errors=False)
     >>> maps["volume_fraction_0"].shape, maps.windows.count
     ((2, 2, 2), 8)
-
-    Source: local fits as in BIMM paper, §5.3; priors and calibrated errors are ours.
     """
     whole_number("phases", phases, 2, MAX_PHASES)
     whole_number("seed", seed, 0, 2**31 - 1)

@@ -71,7 +71,8 @@ def adapted(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     Parameters
     ----------
-    history : rows of log.csv, from `bimmjax.nets.read_log` or `Adapted.history`
+    history
+        Rows of log.csv, from `bimmjax.nets.read_log` or `Adapted.history`.
 
     Returns
     -------

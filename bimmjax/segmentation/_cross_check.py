@@ -82,6 +82,8 @@ def cross_check(
     The fit counts no labels and the labels know no model, so where both agree within the error
     bars there is reason to believe both. Areas of labels are Crofton counts.
 
+    Source: BIMM paper, §4.4.
+
     Parameters
     ----------
     labels : path, array or Volume
@@ -118,8 +120,6 @@ def cross_check(
     >>> found = bimmjax.cross_check(bimmjax.segment(made.image, fit, mrf=True), fit)
     >>> [row.which for row in found.rows]
     ['0', '1', '0-1']
-
-    Source: BIMM paper, §4.4.
     """
     told = given_fit(fit)
     phases = len(told["params"]["intensities"])

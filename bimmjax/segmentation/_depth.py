@@ -28,6 +28,9 @@ def depth_map(
 ) -> DepthMap:
     """Sum of the changes along z, smoothed and cut at a threshold, and the objects that stand out.
 
+    Source: Spheres paper, §II.C. Central differences inside, one-sided ones at the ends; changes
+    beside NaN count as none.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -55,9 +58,6 @@ def depth_map(
     >>> volume[3:5, 5:12, 6:14] = 1.0
     >>> int(depth_map(volume, blur=1.0).objects.max())
     1
-
-    Source: Spheres paper, §II.C. Central differences inside, one-sided ones at the ends; changes
-    beside NaN count as none.
     """
     from scipy.ndimage import gaussian_filter
     from skimage.filters import threshold_otsu

@@ -45,9 +45,12 @@ class Thickness(NamedTuple):
 def fit_gamma(thickness: Any) -> tuple[float, float]:
     """Shape and scale of the gamma distribution that thicknesses come from: maximum likelihood.
 
+    Source: FIB thesis, Article II, §2.1.2.
+
     Parameters
     ----------
-    thickness : (n,) above 0.
+    thickness
+        (n,) above 0.
 
     Returns
     -------
@@ -68,8 +71,6 @@ def fit_gamma(thickness: Any) -> tuple[float, float]:
     >>> shape, scale = fit_gamma(draw_thickness(jax.random.key(0), 4000))
     >>> round(shape), round(scale)
     (11, 1)
-
-    Source: FIB thesis, Article II, §2.1.2.
     """
     found = checked("thickness", thickness)
     mean = found.mean()
@@ -90,8 +91,10 @@ def even_thickness(count: int, value: float) -> Thickness:
 
     Parameters
     ----------
-    count : number of slices, at least 2; there is one thickness less.
-    value : above 0.
+    count
+        Number of slices, at least 2; there is one thickness less.
+    value
+        Above 0.
 
     Raises
     ------

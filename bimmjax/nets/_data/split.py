@@ -25,7 +25,8 @@ def split(depth: int, shares: Sequence[float] = (0.7, 0.2, 0.1), margin: int = 4
     Parameters
     ----------
     depth : slices along z
-    shares : of training, validation and test in the slices that remain; they add up to 1.
+    shares
+        Of training, validation and test in the slices that remain; they add up to 1.
     margin : slices
 
     Returns

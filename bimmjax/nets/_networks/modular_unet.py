@@ -63,8 +63,10 @@ class ModularUNet(Network):
 
     Parameters
     ----------
-    channels, classes : of a slice, and told apart.
-    rngs : where parameters, dropout and noise come from.
+    channels, classes
+        Of a slice, and told apart.
+    rngs
+        Where parameters, dropout and noise come from.
 
     Raises
     ------

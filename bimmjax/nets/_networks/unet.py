@@ -71,10 +71,14 @@ class UNet(Network):
 
     Parameters
     ----------
-    channels, classes : of a slice, and told apart.
-    context : neighbouring slices that are stacked as channels, odd.
-    learned_up : transposed convolutions, or else repetition of voxels.
-    rngs : where parameters and dropout come from.
+    channels, classes
+        Of a slice, and told apart.
+    context
+        Neighbouring slices that are stacked as channels, odd.
+    learned_up
+        Transposed convolutions, or else repetition of voxels.
+    rngs
+        Where parameters and dropout come from.
 
     Raises
     ------

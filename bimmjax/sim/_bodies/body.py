@@ -63,9 +63,12 @@ def body_image(body: Body, intensities: Sequence[float], blur_std: float) -> jax
 
     Parameters
     ----------
-    body : of N phases.
-    intensities : (N,), any unit; they need not ascend.
-    blur_std : in all, voxels; the partial volumes' own part of it, 0.27, is taken off.
+    body
+        Of N phases.
+    intensities
+        (N,), any unit; they need not ascend.
+    blur_std
+        In all, voxels; the partial volumes' own part of it, 0.27, is taken off.
 
     Returns
     -------

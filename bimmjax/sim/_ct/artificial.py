@@ -62,18 +62,29 @@ def artificial_volume(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels.
-    fractions : volume fraction of each phase, summing to 1, in order of intensity.
-    intensities : ascending, one per phase, any unit; evenly from 0 to 1 if None.
-    blur_std : σ_b, voxels.
-    noise_std : σ_n in the unit of `intensities`; shared, or one per phase: then the variances
+    key
+        Random key.
+    shape
+        (z, y, x) voxels.
+    fractions
+        Volume fraction of each phase, summing to 1, in order of intensity.
+    intensities
+        Ascending, one per phase, any unit; evenly from 0 to 1 if None.
+    blur_std
+        σ_b, voxels.
+    noise_std
+        σ_n in the unit of `intensities`; shared, or one per phase: then the variances
         are mixed where the blur mixes the phases.
-    noise_length : std of the filter that correlates the noise, voxels; 0 is white noise.
-    feature_length : std of the filter of the fields, voxels.
-    arrangement, levels : see `gaussian_structure`.
-    supersample : see `image_of`.
-    with_area : whether to measure the true interface areas (needs scikit-image, and as long
+    noise_length
+        std of the filter that correlates the noise, voxels; 0 is white noise.
+    feature_length
+        std of the filter of the fields, voxels.
+    arrangement, levels
+        See `gaussian_structure`.
+    supersample
+        See `image_of`.
+    with_area
+        Whether to measure the true interface areas (needs scikit-image, and as long
         again as the volume itself).
 
     Returns

@@ -72,15 +72,22 @@ def ct_image(
 
     Partial volumes, phase fringes, blur, cupping, rings and noise, in this order.
 
+    Source: BIMM paper, §4.1 (blur and noise); the artefacts as their own functions tell.
+
     Parameters
     ----------
-    key : random key.
-    structure : `Structure`, sampled at `supersample`³ points of each voxel (its fields are
+    key
+        Random key.
+    structure
+        `Structure`, sampled at `supersample`³ points of each voxel (its fields are
         periodic whatever the `edges`); or labels (z, y, x), `supersample`³ of which one voxel
         averages.
-    intensities : grey value of each phase, any unit.
-    scan : settings; `Scan()` if None.
-    **settings : fields of `Scan` in the place of those in `scan`.
+    intensities
+        Grey value of each phase, any unit.
+    scan
+        settings; `Scan()` if None.
+    **settings
+        Fields of `Scan` in the place of those in `scan`.
 
     Returns
     -------
@@ -99,8 +106,6 @@ def ct_image(
     >>> seen = ct_image(jax.random.key(1), body, (0.0, 1.0), blur_std=1.0, noise_std=0.1)
     >>> seen.shape
     (24, 24, 24)
-
-    Source: BIMM paper, §4.1 (blur and noise); the artefacts as their own functions tell.
     """
     key = _checks.random_key("key", key)
     told = with_air(checked_scan(scan, settings), intensities)

@@ -54,9 +54,12 @@ def material(name: str, composition: str | Mapping[str, float], density: float) 
 
     Parameters
     ----------
-    name : what to call it.
-    composition : a formula ("ZrO2", "Al2O3", "Au"), or shares of the mass by symbol.
-    density : g/cm³, above 0 and up to 30.
+    name
+        What to call it.
+    composition
+        A formula ("ZrO2", "Al2O3", "Au"), or shares of the mass by symbol.
+    density
+        g/cm³, above 0 and up to 30.
 
     Returns
     -------

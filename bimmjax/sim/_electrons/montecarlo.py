@@ -91,23 +91,39 @@ def monte_carlo(
     goes on as its mirror image. Electrons are absorbed below 0.05 keV. All devices of this process
     take part; the same key gives the same image on any number of them.
 
+    Source: FIB thesis, §2.2.2; Browning et al. (1994), Joy and Luo (1989); Joy (1995).
+
     Parameters
     ----------
-    key : random key.
-    labels : (z, y, x) whole numbers 0 ... M - 1, at most 256 of them; z is depth.
-    materials : of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`.
-    energy : of the beam, keV, 0.5 to 30.
-    spacing : nm, one number or (z, y, x).
-    surface : the slice that is imaged.
-    tilt : degrees, 0 to 52, of the beam towards +y.
-    electrons : per pixel.
-    windows : one per image.
-    model : "browning" (default), "rutherford" (screened) or "mott", cross-sections.
-    mott : file of the last: CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`, for every
+    key
+        Random key.
+    labels
+        (z, y, x) whole numbers 0 ... M - 1, at most 256 of them; z is depth.
+    materials
+        Of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`.
+    energy
+        Of the beam, keV, 0.5 to 30.
+    spacing
+        nm, one number or (z, y, x).
+    surface
+        The slice that is imaged.
+    tilt
+        Degrees, 0 to 52, of the beam towards +y.
+    electrons
+        Per pixel.
+    windows
+        One per image.
+    model
+        "browning" (default), "rutherford" (screened) or "mott", cross-sections.
+    mott
+        File of the last: CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`, for every
         element, up to the energy of the beam; below its lowest energy cross-sections stay as there.
-    cap : steps after which an electron is given up.
-    lanes : electrons under way at once on a device; images do not depend on it.
-    progress : called as `progress(electrons done, electrons in all)`.
+    cap
+        Steps after which an electron is given up.
+    lanes
+        Electrons under way at once on a device; images do not depend on it.
+    progress
+        Called as `progress(electrons done, electrons in all)`.
 
     Returns
     -------
@@ -129,8 +145,6 @@ def monte_carlo(
     True
     >>> seen.electrons == seen.backscattered + seen.absorbed + seen.truncated
     True
-
-    Source: FIB thesis, §2.2.2; Browning et al. (1994), Joy and Luo (1989); Joy (1995).
     """
     key = _checks.random_key("key", key)
     found = _checks.material_labels("labels", np.asarray(labels), len(materials))

@@ -83,13 +83,20 @@ def instrument(
     What happens to a slice depends on its number, the key and its own pixels, on nothing else: a
     stack may go through block by block.
 
+    Source: FIB thesis, §2.1; Article I, §2.2; Article III, §2.1.1.
+
     Parameters
     ----------
-    key : random key, the same for all blocks of a stack.
-    image : (z, y, x), detected electrons per electron of the beam.
-    settings : see `Instrument`, its defaults if None.
-    start : number of the first slice within its stack.
-    surface : random key of what belongs to the milled surface, the curtains: images of it at
+    key
+        Random key, the same for all blocks of a stack.
+    image
+        (z, y, x), detected electrons per electron of the beam.
+    settings
+        See `Instrument`, its defaults if None.
+    start
+        Number of the first slice within its stack.
+    surface
+        Random key of what belongs to the milled surface, the curtains: images of it at
         several voltages share this one, and have a `key` each. Default: from `key`.
 
     Returns
@@ -109,8 +116,6 @@ def instrument(
     >>> seen = instrument(jax.random.key(0), stack, Instrument(white=0.5))
     >>> seen.image.shape, seen.shifts.shape
     ((3, 32, 32), (3, 2))
-
-    Source: FIB thesis, §2.1; Article I, §2.2; Article III, §2.1.1.
     """
     key = _checks.random_key("key", key)
     stack = stack_of_slices("image", image, start)

@@ -52,8 +52,10 @@ def instrument_volume(
 
     Parameters
     ----------
-    key, settings, surface : as for `instrument`.
-    image : Volume of detected electrons per electron of the beam.
+    key, settings, surface
+        As for `instrument`.
+    image
+        Volume of detected electrons per electron of the beam.
 
     Returns
     -------

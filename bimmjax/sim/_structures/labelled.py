@@ -41,8 +41,10 @@ def label_structure(structure: Structure, *, periodic: bool = False) -> Labelled
 
     Parameters
     ----------
-    structure : such as `levelled_wave` and `gaussian_structure` make.
-    periodic : whether it repeats, as for `interface_areas`.
+    structure
+        Such as `levelled_wave` and `gaussian_structure` make.
+    periodic
+        Whether it repeats, as for `interface_areas`.
 
     Returns
     -------

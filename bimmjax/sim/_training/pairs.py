@@ -74,11 +74,15 @@ def training_pair(key: jax.Array, settings: TrainingSettings | None = None) -> T
     and beside them as far as drift may reach, so that nothing made up is seen. Slices of uneven
     thickness are cut at whole voxels: the image is that of the very slice whose labels are told.
 
+    Source: FIB thesis, §2.2; Article I §2.2, Article II §2.1.2; the model of images is ours.
+
     Parameters
     ----------
-    key : random key; of a set, `jax.random.fold_in(key, n)` for volume n. The same key gives the
+    key
+        Random key; of a set, `jax.random.fold_in(key, n)` for volume n. The same key gives the
         same pair, bit by bit on the same machine.
-    settings : see `TrainingSettings`, its defaults if None.
+    settings
+        See `TrainingSettings`, its defaults if None.
 
     Returns
     -------
@@ -97,8 +101,6 @@ def training_pair(key: jax.Array, settings: TrainingSettings | None = None) -> T
     >>> pair = training_pair(jax.random.key(0), settings)
     >>> pair.images.shape, pair.truth.shape, pair.positions[:3].tolist()
     ((1, 8, 32, 32), (8, 32, 32), [0.0, 5.0, 10.0])
-
-    Source: FIB thesis, §2.2; Article I §2.2, Article II §2.1.2; the model of images is ours.
     """
     volumes = training_volumes(key, settings)
     images = np.stack([image.read(*_EVERYTHING) for image in volumes.images])
