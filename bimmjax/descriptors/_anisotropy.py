@@ -29,9 +29,12 @@ def curve_error(one: np.ndarray, other: np.ndarray) -> float:
 def curve_anisotropy(curves: Mapping[str, np.ndarray]) -> float:
     """E of two-point correlation or lineal path: mean of (x, z) and (y, z).
 
-    curves : "z", "y", "x" to (lags,), in the same steps of length, as many as all three share.
-
     Source: FIB thesis, Eq. 2.12.
+
+    Parameters
+    ----------
+    curves
+        "z", "y", "x" to (lags,), in the same steps of length; as many count as all three share.
     """
     shared = min(len(curves[axis]) for axis in "zyx")
     z, y, x = (np.asarray(curves[axis])[:shared] for axis in "zyx")

@@ -19,8 +19,16 @@ _BITS = 2**32
 class LineCounts(NamedTuple):
     """Counts along one axis, (lags,) int64 each; lag 0 is the voxels themselves.
 
-    pairs : both ends in the phase. paths : all voxels from one end to the other in the phase.
-    possible_pairs, possible_paths : the same of all voxels that count.
+    Attributes
+    ----------
+    pairs : array
+        Both ends in the phase.
+    paths : array
+        All voxels from one end to the other in the phase.
+    possible_pairs : array
+        Pairs of all voxels that count.
+    possible_paths : array
+        Paths of all voxels that count.
     """
 
     pairs: np.ndarray

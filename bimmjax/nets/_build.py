@@ -32,6 +32,7 @@ NETWORKS: dict[str, type[Network]] = {
     "fusion-intermediate": IntermediateFusion,
     "fusion-late": LateFusion,
 }
+"""All by the names that recipes know them by."""
 
 
 def build(name: str, *, channels: int, classes: int, seed: int = 0, **settings: object) -> Network:

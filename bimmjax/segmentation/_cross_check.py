@@ -18,9 +18,20 @@ from bimmjax.segmentation._rule import NO_LABEL
 class Compared(NamedTuple):
     """One quantity, from the model and from labels.
 
-    quantity : "volume_fractions" or "interface_areas". which : "0", or "0-1". model : what was
-    fitted, and [low, high] at 95 %; None where the fit does not know. measured : on the labels.
-    refusal : why the fit has no number, where it says so.
+    Attributes
+    ----------
+    quantity : str
+        "volume_fractions" or "interface_areas".
+    which : str
+        "0", or "0-1".
+    model : float or None
+        What was fitted; None where the fit does not know.
+    interval : tuple[float, float] or None
+        [low, high] at 95 %; None where the fit does not know.
+    measured : float
+        On the labels.
+    refusal : str or None
+        Why the fit has no number, where it says so.
     """
 
     quantity: str
@@ -44,13 +55,20 @@ class Compared(NamedTuple):
 
 
 class CrossCheck(NamedTuple):
-    """What a fit and labels say of the same volume."""
+    """What a fit and labels say of the same volume.
+
+    Attributes
+    ----------
+    rows : tuple[Compared, ...]
+        Fractions by phase, then areas by pair.
+    length_unit : str
+    warnings : tuple[str, ...]
+        The fit's own: what it says of how far to believe it.
+    """
 
     rows: tuple[Compared, ...]
-    """Fractions by phase, then areas by pair."""
     length_unit: str
     warnings: tuple[str, ...] = ()
-    """The fit's own: what it says of how far to believe it."""
 
     @property
     def agrees(self) -> bool | None:

@@ -13,14 +13,21 @@ _SLAB = 2**24
 
 
 class DepthMap(NamedTuple):
-    """What a volume shows seen along z."""
+    """What a volume shows seen along z.
+
+    Attributes
+    ----------
+    depth : array
+        (y, x) float64: sum of |du/dz| over z, smoothed; grey values.
+    threshold : float
+        Of `depth`.
+    objects : array
+        (y, x) int32: numbers from 1 on of the connected parts above the threshold, 0 elsewhere.
+    """
 
     depth: np.ndarray
-    """(y, x) float64: sum of |du/dz| over z, smoothed; grey values."""
     threshold: float
-    """Of `depth`."""
     objects: np.ndarray
-    """(y, x) int32: numbers from 1 on of the connected parts above the threshold, 0 elsewhere."""
 
 
 def depth_map(

@@ -60,6 +60,8 @@ class InpaintNetwork(nnx.Module):
 
 
 class _Unit(nnx.Module):
+    """A convolution and its activation."""
+
     def __init__(self, inputs: int, outputs: int, kernel: int, *, rngs: nnx.Rngs) -> None:
         self.conv: Conv = Conv(inputs, outputs, (kernel, kernel), rngs=rngs)
         self.activation: PReLU = PReLU(outputs)

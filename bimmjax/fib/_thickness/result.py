@@ -20,21 +20,31 @@ _UNKNOWN = 0.5
 
 
 class Thickness(NamedTuple):
-    """How thick the slices of a stack of n are: n - 1 distances of neighbouring faces."""
+    """How thick the slices of a stack of n are: n - 1 distances of neighbouring faces.
+
+    Attributes
+    ----------
+    thickness : array
+        (n - 1,) float64, above 0. Outliers are replaced by the median of the (up to) two good
+        ones on either side.
+    measured : array
+        (n - 1,) float64, as read; NaN where nothing was found.
+    std : array
+        (n - 1,) float64, standard errors of `measured`; NaN where unknown.
+    outliers : array
+        (n - 1,) bool.
+    gamma : tuple[float, float]
+        Shape and scale of the gamma distribution of the good ones, see `fit_gamma`.
+    source : str
+        "ruler", "images", "file" or "even".
+    """
 
     thickness: np.ndarray
-    """(n - 1,) float64, above 0. Outliers are replaced by the median of the (up to) two good ones
-    on either side."""
     measured: np.ndarray
-    """(n - 1,) float64, as read; NaN where nothing was found."""
     std: np.ndarray
-    """(n - 1,) float64, standard errors of `measured`; NaN where unknown."""
     outliers: np.ndarray
-    """(n - 1,) bool."""
     gamma: tuple[float, float]
-    """Shape and scale of the gamma distribution of the good ones, see `fit_gamma`."""
     source: str
-    """ "ruler", "images", "file" or "even"."""
 
     @property
     def positions(self) -> np.ndarray:

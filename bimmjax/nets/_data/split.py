@@ -9,7 +9,14 @@ from bimmjax._core.checks import InputError, real_number, whole_number
 
 
 class Split(NamedTuple):
-    """Slices from start to stop; what is not wanted is empty."""
+    """Slices from start to stop; what is not wanted is empty.
+
+    Attributes
+    ----------
+    train : range
+    validation : range
+    test : range
+    """
 
     train: range
     validation: range

@@ -209,16 +209,18 @@ class LateFusion(_Fusion):
 
     FIB Article III, section 2.2.3, Figure 6C, and its appendix 1; settings as in `EarlyFusion`.
 
-    combine : "ensemble" is a 1 × 1 convolution of all the branches' probabilities, which begins as
-        their mean; "voting" is
-        their mean with one weight for each voltage (`voting_weights`, positive and summing to
-        one), which tells what each voltage contributes. The paper's were 0.5, 0.3 and 0.2 for 1,
-        2 and 4 kV.
-
     `heads` gives the final logits and those of every branch, so that all is trained at once. In
     the paper the branches are trained first, each on its own voltage: the setting `branches` of a
     recipe takes them from the folders of those runs and keeps them (`fix_branches`), and only the
     last layer learns.
+
+    Parameters
+    ----------
+    combine
+        "ensemble" is a 1 × 1 convolution of all the branches' probabilities, which begins as their
+        mean; "voting" is their mean with one weight for each voltage (`voting_weights`, positive
+        and summing to one), which tells what each voltage contributes. The paper's were 0.5, 0.3
+        and 0.2 for 1, 2 and 4 kV.
 
     Raises
     ------
@@ -287,6 +289,7 @@ class LateFusion(_Fusion):
             branch.eval()
 
     def train(self, **attributes: object) -> None:
+        """Set it to learn; branches that are fixed stay as they are."""
         super().train(**attributes)
         if self.fixed:
             self.fix_branches()

@@ -35,13 +35,20 @@ _DENSEST = 30.0  # g/cm³
 
 
 class Material(NamedTuple):
-    """What a phase consists of."""
+    """What a phase consists of.
+
+    Attributes
+    ----------
+    name : str
+    elements : tuple[tuple[int, float], ...]
+        (atomic number, share of the mass) of each element; the shares sum to 1.
+    density : float
+        g/cm³; 0 is vacuum.
+    """
 
     name: str
     elements: tuple[tuple[int, float], ...]
-    """(atomic number, share of the mass) of each element; the shares sum to 1."""
     density: float
-    """g/cm³; 0 is vacuum."""
 
 
 def atomic_weight(number: int) -> float:

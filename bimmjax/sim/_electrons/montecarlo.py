@@ -34,36 +34,56 @@ _LONGEST = 2**14  # voxels; beyond 2^15 float32 places are too coarse to step ov
 
 
 class Window(NamedTuple):
-    """Which of the electrons that leave a detector sees."""
+    """Which of the electrons that leave a detector sees.
+
+    Attributes
+    ----------
+    energies : tuple[float, float]
+        keV, lowest and highest; the highest itself is outside, but for that of all energies.
+    angles : tuple[float, float]
+        Degrees to the way back into the beam, smallest and largest: an in-column detector sees
+        small ones, a ring around the lens larger ones.
+    """
 
     energies: tuple[float, float] = (LOWEST, HIGHEST)
-    """keV, lowest and highest; the highest itself is outside, but for that of all energies."""
     angles: tuple[float, float] = (0.0, 180.0)
-    """Degrees to the way back into the beam, smallest and largest: an in-column detector sees
-    small ones, a ring around the lens larger ones."""
 
 
 class MonteCarlo(NamedTuple):
-    """What came out."""
+    """What came out.
+
+    Attributes
+    ----------
+    images : array
+        (W, y, x) float32, electrons that each window saw per electron sent.
+    electrons : int
+        Sent, in all.
+    backscattered : int
+    absorbed : int
+    truncated : int
+        Given up after as many steps as the cap; they are in no image.
+    energy_in : float
+        keV, of all electrons sent: the sum of the next three.
+    energy_out : float
+        Of those that left.
+    energy_left : float
+        Of the others, when they were too slow or too deep to leave.
+    energy_lost : float
+        By all, on the way.
+    steps : float
+        Flights, of all electrons together.
+    """
 
     images: np.ndarray
-    """(W, y, x) float32, electrons that each window saw per electron sent."""
     electrons: int
-    """Sent, in all."""
     backscattered: int
     absorbed: int
     truncated: int
-    """Given up after as many steps as the cap; they are in no image."""
     energy_in: float
-    """keV, of all electrons sent: the sum of the next three."""
     energy_out: float
-    """Of those that left."""
     energy_left: float
-    """Of the others, when they were too slow or too deep to leave."""
     energy_lost: float
-    """By all, on the way."""
     steps: float
-    """Flights, of all electrons together."""
 
 
 def monte_carlo(

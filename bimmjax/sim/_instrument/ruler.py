@@ -21,31 +21,47 @@ class Ruler(NamedTuple):
     """Four marks in a strip on top of each slice: two stay where they are, two come together.
 
     Sections through two parallel and two inclined trenches that are filled with another material.
+
+    Attributes
+    ----------
+    parallel : tuple[float, float]
+        x of the marks that stay, pixels.
+    inclined : tuple[float, float]
+        x of the other two in the first slice, pixels.
+    slope : float
+        By how many pixels each of them moves inwards per length of depth.
+    mark_std : float
+        Of a mark's Gaussian profile, pixels.
+    rows : int
+        Height of the strip, pixels.
     """
 
     parallel: tuple[float, float]
-    """x of the marks that stay, pixels."""
     inclined: tuple[float, float]
-    """x of the other two in the first slice, pixels."""
     slope: float
-    """By how many pixels each of them moves inwards per length of depth."""
     mark_std: float
-    """Of a mark's Gaussian profile, pixels."""
     rows: int
-    """Height of the strip, pixels."""
 
 
 class RulerReading(NamedTuple):
-    """What a ruler tells of n slices."""
+    """What a ruler tells of n slices.
+
+    Attributes
+    ----------
+    depths : array
+        (n,) float64, of each face below that of the ruler's first slice.
+    depths_std : array
+        (n,) float64, their standard errors as the noise of each strip tells them.
+    thickness : array
+        (n - 1,) float64, between neighbouring faces; noise may make it negative.
+    shifts : array
+        (n,) float64, pixels by which a slice was moved along x.
+    """
 
     depths: np.ndarray
-    """(n,) float64, of each face below that of the ruler's first slice."""
     depths_std: np.ndarray
-    """(n,) float64, their standard errors as the noise of each strip tells them."""
     thickness: np.ndarray
-    """(n - 1,) float64, between neighbouring faces; noise may make it negative."""
     shifts: np.ndarray
-    """(n,) float64, pixels by which a slice was moved along x."""
 
 
 def make_ruler(

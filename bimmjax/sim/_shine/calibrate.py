@@ -61,14 +61,21 @@ _STARTS = (
 
 
 class Calibration(NamedTuple):
-    """Of one voltage."""
+    """Of one voltage.
+
+    Attributes
+    ----------
+    model : ShineThrough
+    misfit : float
+        Root mean square of model less Monte Carlo over the range of grey values (2nd to 98th
+        percentile) of each image, counting noise included.
+    noise : float
+        The counting noise alone.
+    """
 
     model: ShineThrough
     misfit: float
-    """Root mean square of model less Monte Carlo over the range of grey values (2nd to 98th
-    percentile) of each image, counting noise included."""
     noise: float
-    """The counting noise alone."""
 
 
 def calibrate(

@@ -23,12 +23,17 @@ class Structure(NamedTuple):
     below the field, so only neighbours in the order of labels touch. N-1 fields with one level
     each are `mixed` phases: phase 0 is where field 0 lies below its level, phase 1 is where,
     in what is left, field 1 lies below its level, and so on; every two phases touch.
+
+    Attributes
+    ----------
+    fields : array
+        (1, z, y, x) or (N-1, z, y, x), float32.
+    levels : array
+        (N-1,) float32.
     """
 
     fields: jax.Array
-    """(1, z, y, x) or (N-1, z, y, x), float32."""
     levels: jax.Array
-    """(N-1,) float32."""
 
 
 def structure_labels(structure: Structure) -> jax.Array:

@@ -26,12 +26,18 @@ _ROWS = 2048
 
 
 class Waves(NamedTuple):
-    """Plane waves: cos(2π (cycles · place + phase)), summed and scaled to a variance of 1."""
+    """Plane waves: cos(2π (cycles · place + phase)), summed and scaled to a variance of 1.
+
+    Attributes
+    ----------
+    cycles : array
+        (n, 3) float32, along z, y, x, cycles per voxel, -1/2 to 1/2, in whole 2⁻³².
+    phases : array
+        (n,) float32, cycles.
+    """
 
     cycles: Array
-    """(n, 3) float32, along z, y, x, cycles per voxel, -1/2 to 1/2, in whole 2⁻³²."""
     phases: Array
-    """(n,) float32, cycles."""
 
 
 def draw_waves(
