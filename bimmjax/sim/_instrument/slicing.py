@@ -177,7 +177,8 @@ def cut_slices(
         Array (z, y, x), or a `Volume`, from which slices are then read as they are wanted.
     positions
         (m,) from 0 to (n - 1) · spacing.
-    spacing : distance of the volume's slices in the unit of `positions`. Default: the
+    spacing
+        Distance of the volume's slices in the unit of `positions`. Default: the
         `Volume`'s own, 1 for an array.
     method
         "linear": between the two slices around a position, for images; "nearest": one

@@ -202,7 +202,8 @@ def hierarchical_wave(
         Of the upper and of the lower level of the hierarchy, voxels, from two to the
         shortest edge; `ligament_wavelength` tells them from ligaments. Hierarchical nanoporous
         gold has ligaments of 110 nm and 15 nm.
-    upper_fraction : share of the upper level's own solid. Default: the root of
+    upper_fraction
+        Share of the upper level's own solid. Default: the root of
         `solid_fraction`, so that both levels are alike.
     count
         Number of waves of each level.

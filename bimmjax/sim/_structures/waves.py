@@ -55,7 +55,8 @@ def draw_waves(
         Voxels, at least two.
     count
         Number of waves.
-    period : (z, y, x) voxels, optional. The field then repeats with it: waves move to the nearest
+    period
+        (z, y, x) voxels, optional. The field then repeats with it: waves move to the nearest
         ones that do, so their lengths differ a little.
 
     Returns
