@@ -110,8 +110,14 @@ def fit(
         leave out the model's bias, which shows in the blur.
     ignore_nan : bool
         Leave out voxels that are NaN or infinite, and their neighbours.
-    spacing, unit, dataset, dtype
+    spacing
         As in `open_volume`. BIMM-2D needs cubic voxels.
+    unit
+        As in `open_volume`.
+    dataset
+        As in `open_volume`.
+    dtype
+        As in `open_volume`.
     seed : int
         Of the random draws (intervals, minibatch).
     start : Params, optional

@@ -87,15 +87,21 @@ def map_fits(
         starts from the fits of the one before.
     phases : int
         2 to 8.
-    block, stride : int or three
-        Edges of the blocks, and the steps between them, voxels. Blocks overlap if the stride is
-        smaller; by default it is the block.
+    block : int or three
+        Edges of the blocks, voxels.
+    stride : int or three, optional
+        Steps between the blocks, voxels. They overlap if it is smaller than the block, which it is
+        by default.
     out : path, optional
         Folder (a zarr group) to write; in memory if None.
     free : str
         What may differ from block to block: "weights" (fractions and areas), "weights,blur,noise"
         or "all" (default). The rest is that of the global fit.
-    noise, gradient, interface : str
+    noise : str
+        As for `fit`.
+    gradient : str
+        As for `fit`.
+    interface : str
         As for `fit`.
     correct : bool
         Take the model's bias off fractions, areas and resolution of the blocks, as it was found
@@ -114,7 +120,13 @@ def map_fits(
         Calibrate the standard errors on a stand-in volume of known truth (some seconds).
     times : sequence of float, optional
         One per volume of a series; 0, 1, 2, ... if not given.
-    spacing, unit, dataset, dtype
+    spacing
+        As in `open_volume`.
+    unit
+        As in `open_volume`.
+    dataset
+        As in `open_volume`.
+    dtype
         As in `open_volume`.
     fill_missing : bool
         Chunks that do not exist hold the fill value, as writers mean that leave out empty ones.

@@ -17,6 +17,7 @@ import griffe
 
 _ROOT = Path(__file__).parents[2]
 _FIELDS = re.compile(r"[\w*][\w, *]* : (.*)")
+_TOGETHER = re.compile(r"\w+(, \w+)+( : .*)?")
 _UNDERLINE = re.compile(r"-{3,}")
 _SECTIONS = {
     *("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns"),
@@ -99,6 +100,22 @@ def test_public_docstrings_are_of_one_style() -> None:
     assert len(shown) > 300
     wrong = {path: _wrong(one.docstring.value) for path, one in shown.items() if one.docstring}
     assert {path: found for path, found in wrong.items() if found} == {}
+
+
+def test_arguments_that_share_a_line_share_a_default() -> None:
+    """The pages give the type and default of the first to all of them."""
+    differ = []
+    for one in _public():
+        if not isinstance(one, griffe.Function) or not one.docstring:
+            continue
+        for line in _lines(one.docstring.value):
+            if line.section != "Parameters" or not _TOGETHER.fullmatch(line.text):
+                continue
+            names = line.text.split(" : ")[0].split(", ")
+            given = [one.parameters[name] for name in names if name in one.parameters]
+            if len({(str(p.default), str(p.annotation)) for p in given}) > 1:
+                differ.append(f"{one.path}: {line.text}")
+    assert differ == []
 
 
 def test_fields_are_listed_under_attributes() -> None:

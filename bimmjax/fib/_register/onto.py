@@ -46,7 +46,11 @@ def register_onto(
     ----------
     volume, reference
         Array (z, y, x), path or `Volume`, of one shape.
-    region, smooth, progress
+    region
+        As for `register_stack`.
+    smooth
+        As for `register_stack`.
+    progress
         As for `register_stack`.
     reach
         Most pixels between both. Default: 16, or a quarter of the shorter edge.

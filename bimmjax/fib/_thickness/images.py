@@ -85,7 +85,9 @@ def thickness_from_images(
         Of the blur of the images along y and x, in the unit of the spacing. Slices are not blurred
         along z, so thicknesses come out too large by about blur_std² over the thickness if it is
         not told.
-    outlier_rule, outlier_score
+    outlier_rule
+        See `thickness_from_ruler`.
+    outlier_score
         See `thickness_from_ruler`.
     progress : callable, optional
         `progress(slices done, slices in all)`.

@@ -116,7 +116,13 @@ def train_paired(
         Several are the channels of one input. Where `targets` is a list, as many such entries.
     targets : volume, or list of volumes
         Of the same grids.
-    out, overwrite, progress, settings
+    out
+        As for `train_unpaired`.
+    overwrite
+        As for `train_unpaired`.
+    progress
+        As for `train_unpaired`.
+    settings
         As for `train_unpaired`.
 
     Returns

@@ -145,7 +145,11 @@ def shell_body(
 
     Parameters
     ----------
-    key, shape, fraction
+    key
+        As for `sphere_body`.
+    shape
+        As for `sphere_body`.
+    fraction
         As for `sphere_body`.
     radius
         Of the shell's outside, voxels.

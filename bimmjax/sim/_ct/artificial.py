@@ -91,7 +91,9 @@ def artificial_volume(
         std of the filter that correlates the noise, voxels; 0 is white noise.
     feature_length
         std of the filter of the fields, voxels.
-    arrangement, levels
+    arrangement
+        See `gaussian_structure`.
+    levels
         See `gaussian_structure`.
     supersample
         See `image_of`.

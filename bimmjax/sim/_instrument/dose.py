@@ -139,10 +139,12 @@ def add_shot_noise(
         Per pixel, see `dose_electrons`.
     gaussian_variance
         Of the noise after the count, where black is 0 and white 1.
-    black, white
-        Yields that become 0 and 1 (brightness and contrast of the detector), each one
-        number, or one per slice (z,). No slice is stretched to its own extremes: with the noise
-        included they would change the grey levels from slice to slice.
+    black
+        Yield that becomes 0 (brightness and contrast of the detector): one number, or one per
+        slice (z,).
+    white
+        Yield that becomes 1: one number, or one per slice (z,). No slice is stretched to its own
+        extremes: with the noise included they would change the grey levels from slice to slice.
     start
         Number of the first slice within its stack. A slice's noise depends on its number and
         the key alone.

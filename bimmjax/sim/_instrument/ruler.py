@@ -137,8 +137,10 @@ def draw_ruler(
         See `make_ruler`.
     positions
         (z,) depth of each face, in the ruler's length.
-    mark, ground
-        Grey values of marks and of what is between them.
+    mark
+        Grey value of marks.
+    ground
+        Grey value of what is between them.
 
     Returns
     -------

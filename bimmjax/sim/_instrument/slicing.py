@@ -40,8 +40,10 @@ def draw_thickness(
         Random key. The first slices of a longer draw are the same.
     count
         Number of slices.
-    mean, std
-        nm; those of Article III by default.
+    mean
+        nm; that of Article III by default.
+    std
+        nm; that of Article III by default.
     step
         nm, optional. Whole multiples of it, at least one, as Article II draws them.
 
@@ -135,7 +137,13 @@ def draw_positions(
 
     Parameters
     ----------
-    key, mean, std, step
+    key
+        As for `draw_thickness`.
+    mean
+        As for `draw_thickness`.
+    std
+        As for `draw_thickness`.
+    step
         As for `draw_thickness`.
     depth
         nm; of a volume of n slices `spacing` apart it is (n - 1) · spacing.

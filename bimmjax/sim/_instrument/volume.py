@@ -52,7 +52,11 @@ def instrument_volume(
 
     Parameters
     ----------
-    key, settings, surface
+    key
+        As for `instrument`.
+    settings
+        As for `instrument`.
+    surface
         As for `instrument`.
     image
         Volume of detected electrons per electron of the beam.

@@ -96,8 +96,10 @@ def calibrate(
         Random key, of structures and electrons.
     energies
         keV, 0.5 to 30.
-    pore, solid
-        Names or `Material`; the pore may be "vacuum".
+    pore
+        Name or `Material`; it may be "vacuum".
+    solid
+        Name or `Material`.
     electrons
         Per pixel; six images of 64 x 64 pixels for each energy.
     scale

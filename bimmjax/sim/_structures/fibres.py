@@ -62,9 +62,10 @@ def fibre_composite(
         (z, y, x), the mean one, of any length.
     spread
         Standard deviation, degrees, of the tilt to each of two sides, up to 45.
-    pore_radius, pore_radius_std
-        Mean and standard deviation of the radii of pores, voxels.
-        Default: the fibres' radius, and 0.
+    pore_radius
+        Mean of the radii of pores, voxels. Default: the fibres' radius.
+    pore_radius_std
+        Standard deviation of the radii of pores, voxels.
 
     Returns
     -------

@@ -37,9 +37,11 @@ def random_pores(
     solid_fraction
         Share of the voxels that the solid keeps, to the voxel: pores are added
         until there are enough, and all are then shrunk by a common small length.
-    radius, radius_std
-        Mean and standard deviation of the pores' radii, which are normal, voxels.
-        Radii below 1 or above what the volume holds are drawn again.
+    radius
+        Mean of the pores' radii, which are normal, voxels.
+    radius_std
+        Standard deviation of the pores' radii, voxels. Radii below 1 or above what the volume
+        holds are drawn again.
 
     Returns
     -------

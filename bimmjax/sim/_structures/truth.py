@@ -204,7 +204,11 @@ def expected_interface_areas(
 
     Parameters
     ----------
-    fractions, length, arrangement
+    fractions
+        As in `gaussian_structure`.
+    length
+        As in `gaussian_structure`.
+    arrangement
         As in `gaussian_structure`.
 
     Returns

@@ -78,11 +78,23 @@ def levelled_wave_volume(
 
     Parameters
     ----------
-    key, shape, solid_fraction, wavelength, count, periodic : as for `levelled_wave`; the solid
-        gets its share to the voxel. The same key gives the same waves, and the same labels but
-        for voxels within 1e-5 of the level.
-    spacing, unit
+    key
+        As for `levelled_wave`. The same key gives the same waves, and the same labels but for
+        voxels within 1e-5 of the level.
+    shape
+        As for `levelled_wave`.
+    solid_fraction
+        As for `levelled_wave`; the solid gets its share to the voxel.
+    wavelength
+        As for `levelled_wave`.
+    count
+        As for `levelled_wave`.
+    periodic
+        As for `levelled_wave`.
+    spacing
         Voxel size, kept in the volume.
+    unit
+        Of `spacing`.
     area
         False leaves out the area (NaN), which takes longer than all else.
     progress
