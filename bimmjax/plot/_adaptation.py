@@ -32,7 +32,8 @@ def adaptation(
 
     Parameters
     ----------
-    before, after, target : Volume
+    before, after : Volume
+    target : Volume, optional
     names : sequence of str
         What stands above each; those beyond the volumes are not used.
 
