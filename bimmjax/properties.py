@@ -22,8 +22,8 @@ from bimmjax.models._interface import (
     spread,
 )
 
-# 2 √2 erf⁻¹(0.8): the 10-90 % width of a unit Gaussian's edge.
 RISE_PER_BLUR = 2.5631031310892007
+"""2 √2 erf⁻¹(0.8): the width of an edge from 10 % to 90 %, over the blur's standard deviation."""
 _NODES = 32
 
 

@@ -16,8 +16,12 @@ _SIZES = (48, 64, 96, 128, 192, 256)
 class Quadrature(NamedTuple):
     """A rule for a mean over the unit interval: `sum(weights * f(points))`.
 
-    points : (K,) in (0, 1).
-    weights : (K,), summing to 1.
+    Attributes
+    ----------
+    points : array
+        (K,) in (0, 1).
+    weights : array
+        (K,), summing to 1.
     """
 
     points: Array

@@ -29,9 +29,12 @@ def curve_error(one: np.ndarray, other: np.ndarray) -> float:
 def curve_anisotropy(curves: Mapping[str, np.ndarray]) -> float:
     """E of two-point correlation or lineal path: mean of (x, z) and (y, z).
 
-    curves : "z", "y", "x" to (lags,), in the same steps of length, as many as all three share.
-
     Source: FIB thesis, Eq. 2.12.
+
+    Parameters
+    ----------
+    curves
+        "z", "y", "x" to (lags,), in the same steps of length; as many count as all three share.
     """
     shared = min(len(curves[axis]) for axis in "zyx")
     z, y, x = (np.asarray(curves[axis])[:shared] for axis in "zyx")
@@ -43,12 +46,12 @@ def diameter_anisotropy(diameters: Mapping[str, float]) -> float:
 
     In planes the diameter is the mean of its two axes'.
 
+    Source: FIB thesis, Eq. 2.13.
+
     Examples
     --------
     >>> diameter_anisotropy({"z": 15.0, "y": 10.0, "x": 10.0})
     0.25
-
-    Source: FIB thesis, Eq. 2.13.
     """
     z, y, x = (diameters[axis] for axis in "zyx")
     xy, xz, yz = 0.5 * (x + y), 0.5 * (x + z), 0.5 * (y + z)

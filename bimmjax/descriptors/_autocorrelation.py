@@ -32,6 +32,8 @@ def plane_two_point(
 ) -> np.ndarray:
     """S2 in the planes perpendicular to an axis, (lags,): mean over a quarter of each circle.
 
+    Source: FIB thesis, Eq. 2.7 (its plus sign is a misprint), interpolated between voxels.
+
     Parameters
     ----------
     labels : path, array or Volume
@@ -57,8 +59,6 @@ def plane_two_point(
     >>> found = plane_two_point(labels)
     >>> bool(found[0] == labels.mean()), found.shape
     (True, (16,))
-
-    Source: FIB thesis, Eq. 2.7 (its plus sign is a misprint), interpolated between voxels.
     """
     volume = open_labels(labels, **options)
     covered = open_mask(mask, volume)

@@ -18,9 +18,16 @@ _MOST_VOXELS = 2**31
 class Components(NamedTuple):
     """Connected parts of one phase.
 
-    sizes : (n,) voxels of each, largest first. percolates : by axis, whether one of them touches
-    both faces. connected : share of the phase that is in such a part, by axis. euler : parts less
-    tunnels plus cavities.
+    Attributes
+    ----------
+    sizes : array
+        (n,) voxels of each, largest first.
+    percolates : dict[str, bool]
+        By axis, whether one of them touches both faces.
+    connected : dict[str, float]
+        Share of the phase that is in such a part, by axis.
+    euler : int
+        Parts less tunnels plus cavities.
     """
 
     sizes: np.ndarray

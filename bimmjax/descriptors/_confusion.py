@@ -22,21 +22,35 @@ class Scores(NamedTuple):
     Means over classes ("macro") leave out classes that are in neither; such a class scores 1. One
     that is only in the truth, or only in the labels, scores 0. "Micro" means, of all voxels
     alike, are all equal to `accuracy`.
+
+    Attributes
+    ----------
+    support : array
+        Voxels of the truth, int64.
+    accuracy : float
+        Share of the voxels whose label is right.
+    accuracy_by_class : array
+        Of the question whether a voxel is of this class.
+    precision : array
+        Share of the voxels with this label that are of this class.
+    recall : array
+        Share of the voxels of this class that have this label.
+    f1 : array
+        Also called Dice.
+    iou : array
+        Also called Jaccard index.
+    confusion : array
+        (N, N) int64: rows are the truth, columns the labels.
     """
 
     support: np.ndarray
-    """Voxels of the truth, int64."""
     accuracy: float
     accuracy_by_class: np.ndarray
-    """Of the question whether a voxel is of this class."""
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
-    """Also called Dice."""
     iou: np.ndarray
-    """Also called Jaccard index."""
     confusion: np.ndarray
-    """(N, N) int64: rows are the truth, columns the labels."""
 
     @property
     def present(self) -> np.ndarray:
@@ -220,7 +234,10 @@ def scores(confusion: np.ndarray) -> Scores:
 def zero_order(support: np.ndarray) -> np.ndarray:
     """Confusion matrix of a classifier that calls every voxel what most of them are (ZeroOC).
 
-    support : (N,) voxels of each class.
+    Parameters
+    ----------
+    support
+        (N,) voxels of each class.
 
     Examples
     --------
@@ -236,8 +253,12 @@ def zero_order(support: np.ndarray) -> np.ndarray:
 def bin_wise_zero_order(counts: np.ndarray) -> np.ndarray:
     """Confusion matrix of the best classifier that sees a voxel's grey value alone (Bin-ZeroOC).
 
-    counts : (bins, N) voxels of each class by grey value (`counts_by_grey_value`). Source: Modular
-    U-Net paper, appendix D.
+    Source: Modular U-Net paper, appendix D.
+
+    Parameters
+    ----------
+    counts
+        (bins, N) voxels of each class by grey value (`counts_by_grey_value`).
 
     Examples
     --------

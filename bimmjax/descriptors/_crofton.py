@@ -95,7 +95,8 @@ def crossing_areas(
 
     Parameters
     ----------
-    spacing : (z, y, x) voxel size.
+    spacing
+        (z, y, x) voxel size.
 
     Returns
     -------

@@ -192,8 +192,12 @@ def describe(
         cubes, and connected parts (in memory). The rest streams, and is fast.
     neighbours : int
         6 or 26: which voxels hang together.
-    spacing, unit, dataset
+    spacing
         As in `open_volume`; voxels need not be cubic.
+    unit
+        As in `open_volume`.
+    dataset
+        As in `open_volume`.
     progress : callable, optional
         Called with what is worked out next, in a word or two.
 

@@ -19,8 +19,16 @@ _BITS = 2**32
 class LineCounts(NamedTuple):
     """Counts along one axis, (lags,) int64 each; lag 0 is the voxels themselves.
 
-    pairs : both ends in the phase. paths : all voxels from one end to the other in the phase.
-    possible_pairs, possible_paths : the same of all voxels that count.
+    Attributes
+    ----------
+    pairs : array
+        Both ends in the phase.
+    paths : array
+        All voxels from one end to the other in the phase.
+    possible_pairs : array
+        Pairs of all voxels that count.
+    possible_paths : array
+        Paths of all voxels that count.
     """
 
     pairs: np.ndarray
@@ -63,6 +71,8 @@ def line_counts(
     Streams: memory stays bounded whatever the volume's size, by a few layers of chunks
     and half a GiB. All is read twice; for lines along z more often if their bits exceed that.
 
+    Source: FIB thesis, Eqs. 2.7 and 2.8; counted with bits instead of voxel by voxel.
+
     Parameters
     ----------
     labels : path, array or Volume
@@ -90,8 +100,6 @@ def line_counts(
     >>> found = line_counts(stripes, 1, ["x"])[1, "x"]
     >>> found.two_point[:3], found.mean_chord
     (array([0.5       , 0.42857143, 0.33333333]), 2.0)
-
-    Source: FIB thesis, Eqs. 2.7 and 2.8; counted with bits instead of voxel by voxel.
     """
     volume = open_labels(labels)
     covered = open_mask(mask, volume)

@@ -21,6 +21,8 @@ def reposition(positions: Any, spacing: float) -> np.ndarray:
     and q strictly increasing. (It is the isotonic regression by absolute distance of the places
     less 0, 1, 2, ...; n slices take n log n steps.) Where several answers are as good, one of them.
 
+    Source: FIB thesis, Article II, §2.2.2.
+
     Parameters
     ----------
     positions : (n,) ascending
@@ -44,8 +46,6 @@ def reposition(positions: Any, spacing: float) -> np.ndarray:
     >>> from bimmjax.fib import reposition
     >>> reposition([0.0, 10.0, 11.0, 22.6], 2.5)
     array([0, 3, 4, 9])
-
-    Source: FIB thesis, Article II, §2.2.2.
     """
     own = own_places(positions, spacing)
     own -= np.arange(own.size)

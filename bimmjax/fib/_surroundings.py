@@ -27,6 +27,8 @@ def surroundings(
     images tell of the gap beneath them what labels of slices do not. A layer is seen as the
     slices before and after it at all voltages, and as its distance to each of them.
 
+    Source: none; the thesis labels slices and fills gaps between labels (Articles II and III).
+
     Parameters
     ----------
     stacks : sequence of volumes (n, y, x)
@@ -63,8 +65,6 @@ def surroundings(
     (4, (5, 2, 2))
     >>> [round(8 * float(v)) for v in np.asarray(found[3])[:, 0, 0]]
     [3, 2, 1, 1, 0]
-
-    Source: none; the thesis labels slices and fills gaps between labels (Articles II and III).
     """
     opened = [open_volume(stack) for stack in stacks]
     if not opened:

@@ -70,6 +70,8 @@ def fit(
 ) -> Fit:
     """Fit a mixture model to a whole volume and say what it means for the sample.
 
+    Source: BIMM paper, §3; the likelihood of all data is our own.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -108,8 +110,14 @@ def fit(
         leave out the model's bias, which shows in the blur.
     ignore_nan : bool
         Leave out voxels that are NaN or infinite, and their neighbours.
-    spacing, unit, dataset, dtype
+    spacing
         As in `open_volume`. BIMM-2D needs cubic voxels.
+    unit
+        As in `open_volume`.
+    dataset
+        As in `open_volume`.
+    dtype
+        As in `open_volume`.
     seed : int
         Of the random draws (intervals, minibatch).
     start : Params, optional
@@ -138,8 +146,6 @@ def fit(
     >>> found = bimmjax.fit(made.image, phases=2, intervals=False)
     >>> bool(abs(found.properties.volume_fractions[0] - made.fractions[0]) < 0.02)
     True
-
-    Source: BIMM paper, §3; the likelihood of all data is our own.
     """
     choice("model", model, ("gmm", "pvmm", "bimm1d", "bimm2d"))
     choice("method", method, ("histogram", "minibatch"))

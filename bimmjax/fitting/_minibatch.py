@@ -27,7 +27,19 @@ _MOST_HELD = 2**23
 
 
 class Schedule(NamedTuple):
-    """How long and how finely: the paper's values are the defaults. `draws` = 0: quadrature."""
+    """How long and how finely: the paper's values are the defaults.
+
+    Attributes
+    ----------
+    iterations : int
+        Steps of the descent.
+    batch : int
+        Voxels of a step.
+    draws : int
+        Of the Monte Carlo estimate; 0: quadrature instead.
+    averaged : int
+        Steps at the end whose parameters the result is the mean of.
+    """
 
     iterations: int = 2000
     batch: int = 50

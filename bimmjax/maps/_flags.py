@@ -8,6 +8,8 @@ from enum import IntFlag
 class Flag(IntFlag):
     """Bits of the map `flags` (uint16); 0 is a block without remark.
 
+    `MEANING` says what each means.
+
     Source: the codes are ours.
     """
 

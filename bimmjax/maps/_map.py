@@ -77,22 +77,31 @@ def map_fits(
     is kept: the same call again goes on after an interruption, and several processes
     (`jax.distributed`) share the work.
 
+    Source: local fits as in BIMM paper, §5.3; priors and calibrated errors are ours.
+
     Parameters
     ----------
-    volume : path, array, Volume, or a list of them
+    volume
+        Path, array, Volume, or a list of them
         (z, y, x), cubic voxels. A list is a time series of volumes of one shape: each
         starts from the fits of the one before.
     phases : int
         2 to 8.
-    block, stride : int or three
-        Edges of the blocks, and the steps between them, voxels. Blocks overlap if the stride is
-        smaller; by default it is the block.
+    block : int or three
+        Edges of the blocks, voxels.
+    stride : int or three, optional
+        Steps between the blocks, voxels. They overlap if it is smaller than the block, which it is
+        by default.
     out : path, optional
         Folder (a zarr group) to write; in memory if None.
     free : str
         What may differ from block to block: "weights" (fractions and areas), "weights,blur,noise"
         or "all" (default). The rest is that of the global fit.
-    noise, gradient, interface : str
+    noise : str
+        As for `fit`.
+    gradient : str
+        As for `fit`.
+    interface : str
         As for `fit`.
     correct : bool
         Take the model's bias off fractions, areas and resolution of the blocks, as it was found
@@ -111,7 +120,13 @@ def map_fits(
         Calibrate the standard errors on a stand-in volume of known truth (some seconds).
     times : sequence of float, optional
         One per volume of a series; 0, 1, 2, ... if not given.
-    spacing, unit, dataset, dtype
+    spacing
+        As in `open_volume`.
+    unit
+        As in `open_volume`.
+    dataset
+        As in `open_volume`.
+    dtype
         As in `open_volume`.
     fill_missing : bool
         Chunks that do not exist hold the fill value, as writers mean that leave out empty ones.
@@ -144,8 +159,6 @@ def map_fits(
     >>> maps = bimmjax.map_fits(made.image, block=24, errors=False)
     >>> maps["volume_fraction_0"].shape, maps.windows.count
     ((2, 2, 2), 8)
-
-    Source: local fits as in BIMM paper, §5.3; priors and calibrated errors are ours.
     """
     whole_number("phases", phases, 2, MAX_PHASES)
     whole_number("seed", seed, 0, 2**31 - 1)

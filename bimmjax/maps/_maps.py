@@ -198,7 +198,9 @@ class Maps:
             "quantities": quantities,
         }
 
-    def layers(self, columns: Sequence[str] | None = None) -> list[tuple[np.ndarray, dict, str]]:
+    def layers(
+        self, columns: Sequence[str] | None = None
+    ) -> list[tuple[np.ndarray, dict[str, Any], str]]:
         """Layers for napari, which lie over the volume's layer where that has `scale=spacing`.
 
         Parameters

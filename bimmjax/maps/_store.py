@@ -44,7 +44,7 @@ class MapStore:
         self, path: Path | None, description: Description, place: Place, argument: str = "out"
     ) -> None:
         self.path = path
-        self.description = description
+        self.description: Description = description
         self._keys = place.keys()
         self._arrays = open_arrays(place, description, argument)
 

@@ -22,6 +22,8 @@ BEND_BOUNDS = (-0.3, 0.03)
 class Params(NamedTuple):
     """Parameters of a mixture model of N phases, a pytree; fields a model lacks are None.
 
+    Source: BIMM paper, Eqs. 1-12; tilt and bend are ours.
+
     Attributes
     ----------
     intensities : (N,)
@@ -42,8 +44,6 @@ class Params(NamedTuple):
     interface_tilt, interface_bend : (N(N-1)/2,) or None
         Curved interfaces: at t blurs from the interface, towards the brighter phase, voxels are
         exp(tilt t + bend t²) times as many as at it. None for the paper's flat interfaces.
-
-    Source: BIMM paper, Eqs. 1-12; tilt and bend are ours.
     """
 
     intensities: Array
@@ -64,7 +64,8 @@ class Unconstrained(NamedTuple):
     ----------
     intensities : (N,)
         Lowest intensity, then the logs of the steps to the next ones.
-    log_noise_std, log_blur_std, log_interface_halfwidth : as in `Params`, their logs.
+    log_noise_std, log_blur_std, log_interface_halfwidth
+        As in `Params`, their logs.
     correlation_logit : ()
         logit of (1 + ρ) / 2.
     weights : (W - 1,)

@@ -32,6 +32,7 @@ NETWORKS: dict[str, type[Network]] = {
     "fusion-intermediate": IntermediateFusion,
     "fusion-late": LateFusion,
 }
+"""All by the names that recipes know them by."""
 
 
 def build(name: str, *, channels: int, classes: int, seed: int = 0, **settings: object) -> Network:
@@ -39,10 +40,14 @@ def build(name: str, *, channels: int, classes: int, seed: int = 0, **settings: 
 
     Parameters
     ----------
-    name : one of `NETWORKS`.
-    channels, classes : channels of one slice, and classes told apart.
-    seed : of parameters, dropout and noise.
-    settings : those of the network's class.
+    name
+        One of `NETWORKS`.
+    channels, classes
+        Channels of one slice, and classes told apart.
+    seed
+        Of parameters, dropout and noise.
+    settings
+        Those of the network's class.
 
     Raises
     ------

@@ -26,13 +26,19 @@ class Network(nnx.Module):
 
     Attributes
     ----------
-    channels, classes : channels of one slice, and classes told apart.
-    dims : 2 or 3, the space axes convolved over.
-    context : slices of a sample that are stacked as channels, odd; 1 if none.
-    multiple : per space axis, what sizes of images and starts of tiles have to be multiples of.
-    halo : per space axis, how many voxels away an output still depends on its input; of the local
+    channels, classes
+        Channels of one slice, and classes told apart.
+    dims
+        2 or 3, the space axes convolved over.
+    context
+        Slices of a sample that are stacked as channels, odd; 1 if none.
+    multiple
+        Per space axis, what sizes of images and starts of tiles have to be multiples of.
+    halo
+        Per space axis, how many voxels away an output still depends on its input; of the local
         part if the network is not local.
-    local : False if pooling or normalising over the whole image makes outputs depend on the tile.
+    local
+        False if pooling or normalising over the whole image makes outputs depend on the tile.
     """
 
     channels: int

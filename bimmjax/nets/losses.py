@@ -31,6 +31,7 @@ SMOOTH = 1.0
 """Added above and below the line in `squared_jaccard`, by the source's authors."""
 
 Loss = Callable[..., Array]
+"""Logits and labels to one number; see `cross_entropy`."""
 
 
 def cross_entropy(

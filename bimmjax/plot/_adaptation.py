@@ -32,7 +32,8 @@ def adaptation(
 
     Parameters
     ----------
-    before, after, target : Volume
+    before, after : Volume
+    target : Volume, optional
     names : sequence of str
         What stands above each; those beyond the volumes are not used.
 
@@ -71,7 +72,8 @@ def adapted(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     Parameters
     ----------
-    history : rows of log.csv, from `bimmjax.nets.read_log` or `Adapted.history`
+    history
+        Rows of log.csv, from `bimmjax.nets.read_log` or `Adapted.history`.
 
     Returns
     -------

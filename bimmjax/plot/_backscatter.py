@@ -39,10 +39,14 @@ def backscatter(
     ----------
     labels : Volume
         Of labels 0 ... N - 1, slice for slice those of the images.
-    images : by what stands above them ("2 kV"), of the same shape.
-    names : of the N phases.
-    unit : of the images.
-    places : numbers of the slices, where they are not 0, 1, 2 ...
+    images
+        By what stands above them ("2 kV"), of the same shape.
+    names
+        Of the N phases.
+    unit
+        Of the images.
+    places
+        Numbers of the slices, where they are not 0, 1, 2 ...
 
     Returns
     -------

@@ -67,7 +67,8 @@ def confusion(matrix: np.ndarray) -> Figure:
 
     Parameters
     ----------
-    matrix : (N, N) counts; rows are the truth.
+    matrix
+        (N, N) counts; rows are the truth.
 
     Returns
     -------

@@ -37,7 +37,8 @@ def cross_check(checks: Mapping[str, CrossCheck]) -> Figure:
 
     Parameters
     ----------
-    checks : CrossCheck by name of the labels, all with the same fit.
+    checks
+        CrossCheck by name of the labels, all with the same fit.
 
     Returns
     -------

@@ -26,9 +26,12 @@ def drift(
 
     Parameters
     ----------
-    shifts : (n, 2) pixels along y and x, by name of the stack.
-    refused : numbers of slices whose shift was taken from their neighbours, by name.
-    reference : the stack that the others were moved onto.
+    shifts
+        (n, 2) pixels along y and x, by name of the stack.
+    refused
+        Numbers of slices whose shift was taken from their neighbours, by name.
+    reference
+        The stack that the others were moved onto.
 
     Returns
     -------
@@ -68,11 +71,16 @@ def thickness(
 
     Parameters
     ----------
-    measured, used : (n,) as they were measured, and what stands for outliers.
-    outliers : (n,) bool.
-    gamma : shape and scale of the distribution, or None.
-    unit : of lengths.
-    source : what thicknesses were told by.
+    measured, used
+        (n,) as they were measured, and what stands for outliers.
+    outliers
+        (n,) bool.
+    gamma
+        Shape and scale of the distribution, or None.
+    unit
+        Of lengths.
+    source
+        What thicknesses were told by.
 
     Returns
     -------
@@ -123,8 +131,10 @@ def isotropy(told: Mapping[str, Any], phase: int | None = None) -> Figure:
 
     Parameters
     ----------
-    told : content of describe.json.
-    phase : by default the last, the brightest.
+    told
+        Content of describe.json.
+    phase
+        By default the last, the brightest.
 
     Returns
     -------

@@ -29,7 +29,8 @@ def scan(
     image : Volume
     labels : Volume
         `supersample` times as many voxels along each axis.
-    intensities : grey value of each label 0 ... N - 1, marked in the histogram.
+    intensities
+        Grey value of each label 0 ... N - 1, marked in the histogram.
     supersample : int
 
     Returns

@@ -22,9 +22,12 @@ def stacks(
 
     Parameters
     ----------
-    volumes : by the name that stands beside their row.
-    labels : names of those that are labels; others are grey values, on one scale for each row.
-    phases : number of phases of labels; what is not one of them stays white.
+    volumes
+        By the name that stands beside their row.
+    labels
+        Names of those that are labels; others are grey values, on one scale for each row.
+    phases
+        Number of phases of labels; what is not one of them stays white.
 
     Returns
     -------

@@ -22,7 +22,8 @@ def structure(labels: Volume, names: Sequence[str]) -> Figure:
     ----------
     labels : Volume
         Of labels 0 ... N - 1; what is none of them stays white.
-    names : of the N phases.
+    names
+        Of the N phases.
 
     Returns
     -------

@@ -24,7 +24,8 @@ def training(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     Parameters
     ----------
-    history : rows of log.csv, from `bimmjax.nets.read_log` or `Trained.history`
+    history
+        Rows of log.csv, from `bimmjax.nets.read_log` or `Trained.history`.
 
     Returns
     -------

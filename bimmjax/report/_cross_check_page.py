@@ -36,7 +36,8 @@ def write_cross_check_report(
 
     Parameters
     ----------
-    checks : CrossCheck by name of the labels, all with the same fit.
+    checks
+        CrossCheck by name of the labels, all with the same fit.
     folder : path
         Exists.
     fit : str

@@ -112,7 +112,8 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
     Parameters
     ----------
     maps : Maps
-    pictures : PNG bytes by name: "maps", "histograms", "series", "flags"; any may be missing.
+    pictures
+        PNG bytes by name: "maps", "histograms", "series", "flags"; any may be missing.
     command : str
         What made the maps.
     """

@@ -68,7 +68,8 @@ def page(fit: Fit, volume: Volume, pictures: Mapping[str, bytes], *, command: st
     fit : Fit
     volume : Volume
         Name, shape and voxel size are told.
-    pictures : PNG bytes by name: "slices", "intensity", "joint", "edge"; any may be missing.
+    pictures
+        PNG bytes by name: "slices", "intensity", "joint", "edge"; any may be missing.
     command : str
         What made it.
     """

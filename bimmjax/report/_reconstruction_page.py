@@ -57,9 +57,12 @@ def draw_step(made: Reconstruction, done: Done, raw: Mapping[str, Any]) -> list[
 
     Parameters
     ----------
-    made : what there is so far.
-    done : the step.
-    raw : the raw stacks by name, opened.
+    made
+        What there is so far.
+    done
+        The step.
+    raw
+        The raw stacks by name, opened.
 
     Returns
     -------

@@ -15,8 +15,20 @@ from bimmjax.plot._labels import length_name, per_length, phase_name, power, rou
 class Row(NamedTuple):
     """One number of a fit, ready to print.
 
-    name, value, unit : as people write them. confidence, sampling : "low to high", or None.
-    meaning : one sentence.
+    Attributes
+    ----------
+    name : str
+        As people write it.
+    value : str
+        As people write it.
+    unit : str
+        As people write it.
+    confidence : str or None
+        "low to high", or None.
+    sampling : str or None
+        "low to high", or None.
+    meaning : str
+        One sentence.
     """
 
     name: str

@@ -12,7 +12,17 @@ _POOR = 0.1  # as documented for `Fit.goodness_of_fit`
 
 
 class Verdict(NamedTuple):
-    """level : "good", "fair" or "poor". headline : a few words. words : one or two sentences."""
+    """What the goodness of a fit is worth.
+
+    Attributes
+    ----------
+    level : str
+        "good", "fair" or "poor".
+    headline : str
+        A few words.
+    words : str
+        One or two sentences.
+    """
 
     level: Literal["good", "fair", "poor"]
     headline: str

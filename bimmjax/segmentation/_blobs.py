@@ -23,6 +23,8 @@ def blobs(
 ) -> dict[str, np.ndarray]:
     """Size, shape and place of each connected part of a phase.
 
+    Source: Modular U-Net paper, data annotation, step 2.
+
     Parameters
     ----------
     labels : path, array or Volume
@@ -65,8 +67,6 @@ def blobs(
     >>> found = blobs(labels, 1, spacing=0.5, unit="um")
     >>> found["area"].tolist(), found["aspect_ratio"].round(9).tolist()
     ([2.0, 0.25], [2.0, 1.0])
-
-    Source: Modular U-Net paper, data annotation, step 2.
     """
     phase = whole_number("phase", phase, 0, 2**63 - 1)
     volume = open_labels(labels, **options)
@@ -151,6 +151,8 @@ def outlier_blobs(
     Those whose logarithm lies above the median by more than `threshold` robust standard
     deviations (from the median absolute deviation).
 
+    Source: the modified z-score of Iglewicz and Hoaglin, How to detect and handle outliers (1993).
+
     Parameters
     ----------
     table : dict of arrays (n,)
@@ -176,8 +178,6 @@ def outlier_blobs(
     >>> import numpy as np
     >>> outlier_blobs({"area": np.array([9.0, 10.0, 11.0, 10.5, 1.0, 40.0])}).tolist()
     [False, False, False, False, False, True]
-
-    Source: the modified z-score of Iglewicz and Hoaglin, How to detect and handle outliers (1993).
     """
     values = np.asarray(table[choice("by", by, tuple(table))], float)
     threshold = real_number("threshold", threshold, 0.0, 1e6)

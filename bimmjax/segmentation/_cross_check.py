@@ -18,9 +18,20 @@ from bimmjax.segmentation._rule import NO_LABEL
 class Compared(NamedTuple):
     """One quantity, from the model and from labels.
 
-    quantity : "volume_fractions" or "interface_areas". which : "0", or "0-1". model : what was
-    fitted, and [low, high] at 95 %; None where the fit does not know. measured : on the labels.
-    refusal : why the fit has no number, where it says so.
+    Attributes
+    ----------
+    quantity : str
+        "volume_fractions" or "interface_areas".
+    which : str
+        "0", or "0-1".
+    model : float or None
+        What was fitted; None where the fit does not know.
+    interval : tuple[float, float] or None
+        [low, high] at 95 %; None where the fit does not know.
+    measured : float
+        On the labels.
+    refusal : str or None
+        Why the fit has no number, where it says so.
     """
 
     quantity: str
@@ -44,13 +55,20 @@ class Compared(NamedTuple):
 
 
 class CrossCheck(NamedTuple):
-    """What a fit and labels say of the same volume."""
+    """What a fit and labels say of the same volume.
+
+    Attributes
+    ----------
+    rows : tuple[Compared, ...]
+        Fractions by phase, then areas by pair.
+    length_unit : str
+    warnings : tuple[str, ...]
+        The fit's own: what it says of how far to believe it.
+    """
 
     rows: tuple[Compared, ...]
-    """Fractions by phase, then areas by pair."""
     length_unit: str
     warnings: tuple[str, ...] = ()
-    """The fit's own: what it says of how far to believe it."""
 
     @property
     def agrees(self) -> bool | None:
@@ -81,6 +99,8 @@ def cross_check(
 
     The fit counts no labels and the labels know no model, so where both agree within the error
     bars there is reason to believe both. Areas of labels are Crofton counts.
+
+    Source: BIMM paper, §4.4.
 
     Parameters
     ----------
@@ -118,8 +138,6 @@ def cross_check(
     >>> found = bimmjax.cross_check(bimmjax.segment(made.image, fit, mrf=True), fit)
     >>> [row.which for row in found.rows]
     ['0', '1', '0-1']
-
-    Source: BIMM paper, §4.4.
     """
     told = given_fit(fit)
     phases = len(told["params"]["intensities"])

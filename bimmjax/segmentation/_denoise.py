@@ -38,6 +38,9 @@ def non_local_means(
 
     Each voxel becomes the mean of those nearby whose surroundings look alike.
 
+    Source: Buades, Coll and Morel 2005; quick sums by Darbon et al. 2008; step 1 of data
+    annotation in the Modular U-Net paper.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -75,9 +78,6 @@ def non_local_means(
     >>> denoised = non_local_means(100.0 + noise).read(*(slice(None),) * 3)
     >>> bool(denoised.std() < 3.0)
     True
-
-    Source: Buades, Coll and Morel 2005; quick sums by Darbon et al. 2008; step 1 of data
-    annotation in the Modular U-Net paper.
     """
     patch = whole_number("patch", patch, 3, 99)
     if patch % 2 == 0:

@@ -13,20 +13,30 @@ _SLAB = 2**24
 
 
 class DepthMap(NamedTuple):
-    """What a volume shows seen along z."""
+    """What a volume shows seen along z.
+
+    Attributes
+    ----------
+    depth : array
+        (y, x) float64: sum of |du/dz| over z, smoothed; grey values.
+    threshold : float
+        Of `depth`.
+    objects : array
+        (y, x) int32: numbers from 1 on of the connected parts above the threshold, 0 elsewhere.
+    """
 
     depth: np.ndarray
-    """(y, x) float64: sum of |du/dz| over z, smoothed; grey values."""
     threshold: float
-    """Of `depth`."""
     objects: np.ndarray
-    """(y, x) int32: numbers from 1 on of the connected parts above the threshold, 0 elsewhere."""
 
 
 def depth_map(
     volume: Any, *, blur: float = 2.0, threshold: float | None = None, **options: Any
 ) -> DepthMap:
     """Sum of the changes along z, smoothed and cut at a threshold, and the objects that stand out.
+
+    Source: Spheres paper, §II.C. Central differences inside, one-sided ones at the ends; changes
+    beside NaN count as none.
 
     Parameters
     ----------
@@ -55,9 +65,6 @@ def depth_map(
     >>> volume[3:5, 5:12, 6:14] = 1.0
     >>> int(depth_map(volume, blur=1.0).objects.max())
     1
-
-    Source: Spheres paper, §II.C. Central differences inside, one-sided ones at the ends; changes
-    beside NaN count as none.
     """
     from scipy.ndimage import gaussian_filter
     from skimage.filters import threshold_otsu

@@ -31,6 +31,9 @@ def seeded_region_growing(image: Any, seeds: Any) -> np.ndarray:
     then, which moves that mean. Equals go by how long they have waited (at the start: in C
     order), or by the lower label; so the same input always gives the same labels.
 
+    Source: Adams and Bischof, Seeded region growing, IEEE TPAMI 16 (1994) 641; without the voxels
+    that mark boundaries.
+
     Parameters
     ----------
     image : array
@@ -57,9 +60,6 @@ def seeded_region_growing(image: Any, seeds: Any) -> np.ndarray:
     >>> seeds = np.array([[1, 0, 0, 0, 2], [0, 0, 0, 0, 0]])
     >>> seeded_region_growing(image, seeds).tolist()
     [[1, 1, 1, 2, 2], [1, 1, 1, 2, 2]]
-
-    Source: Adams and Bischof, Seeded region growing, IEEE TPAMI 16 (1994) 641; without the voxels
-    that mark boundaries.
     """
     values, marks = np.asarray(image), np.asarray(seeds)
     if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in "iufb":
@@ -145,6 +145,8 @@ def _beside(around: np.ndarray) -> list[int]:
 def grow_seeds(volume: Any, seeds: Any, *, by_slice: bool = True, **options: Any) -> Volume:
     """Labels grown from seeds (`seeded_region_growing`), as a volume worked out when read.
 
+    Source: Modular U-Net paper, data annotation, step 1.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -177,8 +179,6 @@ def grow_seeds(volume: Any, seeds: Any, *, by_slice: bool = True, **options: Any
     >>> seeds = seeds_from_thresholds(image, [(0, 10), (30, 99)])
     >>> grow_seeds(image, seeds).read(*(slice(None),) * 3).tolist()
     [[[1, 1, 1, 2, 2]]]
-
-    Source: Modular U-Net paper, data annotation, step 1.
     """
     opened, marks = open_volume(volume, **options), open_labels(seeds, "seeds")
     if marks.shape != opened.shape:
@@ -218,6 +218,8 @@ def seeds_from_thresholds(
 ) -> Volume:
     """Seeds where the grey value leaves no doubt, as a volume that is worked out when read.
 
+    Source: Modular U-Net paper, data annotation, step 1.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -243,8 +245,6 @@ def seeds_from_thresholds(
     >>> seeds = seeds_from_thresholds(np.array([[[1, 5, 6, 9]]]), [(6, 9), (0, 4)])
     >>> seeds.read(*(slice(None),) * 3).tolist()
     [[[2, 0, 1, 1]]]
-
-    Source: Modular U-Net paper, data annotation, step 1.
     """
     opened = open_volume(volume, **options)
     limits = _limits(bands, opened.dtype)

@@ -18,6 +18,8 @@ _BINS = {2: 4096, 3: 1024, 4: 256, 5: 128}
 def otsu_thresholds(volume: Any, classes: int = 2, **options: Any) -> np.ndarray:
     """Thresholds between classes of grey values that make the variance within them least.
 
+    Source: Otsu (1979); for several classes Liao, Chen and Chung (2001), both as in scikit-image.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -41,8 +43,6 @@ def otsu_thresholds(volume: Any, classes: int = 2, **options: Any) -> np.ndarray
     >>> import numpy as np
     >>> otsu_thresholds(np.array([[[0, 1, 2, 200, 201, 203]]], np.uint8)).tolist()
     [101.0]
-
-    Source: Otsu (1979); for several classes Liao, Chen and Chung (2001), both as in scikit-image.
     """
     return _thresholds(open_volume(volume, **options), classes)
 
@@ -90,6 +90,8 @@ def otsu(volume: Any, classes: int = 2, **options: Any) -> Volume:
 def clahe(volume: Any, *, clip_limit: float = 0.01, **options: Any) -> Volume:
     """Contrast-limited adaptive histogram equalisation, slice by slice along z.
 
+    Source: Spheres paper, §II; Zuiderveld (1994), as in scikit-image.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -103,8 +105,6 @@ def clahe(volume: Any, *, clip_limit: float = 0.01, **options: Any) -> Volume:
     -------
     Volume
         float32 from 0 to 1, NaN where the volume is; worked out when read, in whole slices.
-
-    Source: Spheres paper, §II; Zuiderveld (1994), as in scikit-image.
     """
     opened = open_volume(volume, **options)
     real_number("clip_limit", clip_limit, 1e-6, 1.0)

@@ -32,7 +32,8 @@ def neighbour_weights(spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
 
     Parameters
     ----------
-    spacing : (z, y, x) voxel size; only its proportions count.
+    spacing
+        (z, y, x) voxel size; only its proportions count.
 
     Returns
     -------
@@ -54,12 +55,18 @@ def neighbour_weights(spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
 def potts_labels(costs: Array, weight: float | Array, neighbours: Array, inside: Array) -> Array:
     """Labels of low energy (z, y, x) uint8 by mean-field annealing, `SWEEPS` sweeps.
 
+    Source: mean-field annealing (Peterson and Söderberg 1989) of a Potts field.
+
     Parameters
     ----------
-    costs : (N, z, y, x) float, nats: -log likelihood of each phase, up to a constant per voxel.
-    weight : nats per face of a voxel that lies between two phases.
-    neighbours : (7,) of `neighbour_weights`.
-    inside : (z, y, x) float or bool, 0 where there is no voxel to count as a neighbour, else 1.
+    costs
+        (N, z, y, x) float, nats: -log likelihood of each phase, up to a constant per voxel.
+    weight
+        Nats per face of a voxel that lies between two phases.
+    neighbours
+        (7,) of `neighbour_weights`.
+    inside
+        (z, y, x) float or bool, 0 where there is no voxel to count as a neighbour, else 1.
 
     Examples
     --------
@@ -69,8 +76,6 @@ def potts_labels(costs: Array, weight: float | Array, neighbours: Array, inside:
     >>> inside, neighbours = jnp.ones((9, 9, 9)), jnp.asarray(neighbour_weights())
     >>> [int((potts_labels(costs, w, neighbours, inside) == 0).sum()) for w in (0.0, 2.0)]
     [1, 0]
-
-    Source: mean-field annealing (Peterson and Söderberg 1989) of a Potts field.
     """
     temperatures = jnp.asarray(np.geomspace(_HOT, _COLD, SWEEPS), costs.dtype)
     held = _swept(costs, weight, neighbours, inside, temperatures)
@@ -120,10 +125,14 @@ def potts_energy(
 
     Parameters
     ----------
-    costs : (N, z, y, x) nats.
-    labels : (z, y, x) of whole numbers below N.
-    weight : nats per face of a voxel.
-    neighbours : (7,) of `neighbour_weights`.
+    costs
+        (N, z, y, x) nats.
+    labels
+        (z, y, x) of whole numbers below N.
+    weight
+        Nats per face of a voxel.
+    neighbours
+        (7,) of `neighbour_weights`.
 
     Examples
     --------

@@ -17,8 +17,8 @@ from bimmjax.models import Params, phase_pairs
 from bimmjax.models._nodes import Gradient, Nodes, bins_of_components, nodes
 from bimmjax.volumes import gradient_magnitude
 
-# What a voxel without a number gets; of uint8, as labels are.
 NO_LABEL = np.uint8(255)
+"""What a voxel without a number gets; of uint8, as labels are."""
 # On each side of the middle of an interface.
 _NODES = 48
 _ROWS, _COLUMNS = 2048, 256

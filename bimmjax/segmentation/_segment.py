@@ -52,6 +52,8 @@ def segment(
     likeliest; those of an interface to the phase on their side of the middle of its two
     intensities. With `mrf` neighbours have a say, too.
 
+    Source: BIMM paper, §4.3 and §4.4.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -92,8 +94,6 @@ def segment(
     >>> labels = bimmjax.segment(made.image, fit)
     >>> bool(bimmjax.evaluate(labels, made.labels).accuracy > 0.95)
     True
-
-    Source: BIMM paper, §4.3 and §4.4.
     """
     opened, rule = _prepared(volume, fit, weighted, options)
     if isinstance(mrf, bool | np.bool_) and not mrf:

@@ -43,6 +43,8 @@ def spatial_kmeans(
 ) -> Volume:
     """Clusters of voxels brighter than a threshold, by standardised grey value and place.
 
+    Source: Spheres paper, §II.B.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -70,8 +72,6 @@ def spatial_kmeans(
     Notes
     -----
     Centres start from k-means on a sample (scikit-learn) and are moved by all voxels (Lloyd).
-
-    Source: Spheres paper, §II.B.
     """
     opened = open_volume(volume, **options)
     whole_number("clusters", clusters, 1, MOST_CLUSTERS)

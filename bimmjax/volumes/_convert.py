@@ -57,7 +57,13 @@ def convert(
         Anything `open_volume` takes.
     out : path
         The folder to make, usually `NAME.zarr`.
-    spacing, unit, dataset, dtype
+    spacing
+        As for `open_volume`.
+    unit
+        As for `open_volume`.
+    dataset
+        As for `open_volume`.
+    dtype
         As for `open_volume`.
     chunk : three ints
         Shape (z, y, x) in which voxels are compressed and read.

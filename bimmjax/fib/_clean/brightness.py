@@ -16,14 +16,21 @@ _PIXELS = 2**20  # of a slice, whose quantiles are found
 
 
 class Equalised(NamedTuple):
-    """A stack of even brightness, and what was taken out of it."""
+    """A stack of even brightness, and what was taken out of it.
+
+    Attributes
+    ----------
+    volume : Volume
+        float32, worked out as it is read: (grey values - offset) / gain.
+    gains : array
+        (n,) float64, by which the contrast of each slice was off.
+    offsets : array
+        (n,) float64, grey values.
+    """
 
     volume: Volume
-    """float32, worked out as it is read: (grey values - offset) / gain."""
     gains: np.ndarray
-    """(n,) float64, by which the contrast of each slice was off."""
     offsets: np.ndarray
-    """(n,) float64, grey values."""
 
 
 def equalise_brightness(

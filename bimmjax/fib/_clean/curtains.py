@@ -42,6 +42,8 @@ def remove_curtains(
     black ("multiply") or of one grey value ("add"), and steps beyond a factor of 2, or half the
     span of grey values, are left out: black borders and edges along all rows are no stripes.
 
+    Source: this package's; curtains as in FIB thesis, §2.1.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -82,8 +84,6 @@ def remove_curtains(
     >>> striped, _ = curtains(jax.random.key(0), np.full((1, 64, 512), 0.5, np.float32))
     >>> bool(np.asarray(remove_curtains(np.asarray(striped))).std() < 0.5 * striped.std())
     True
-
-    Source: this package's; curtains as in FIB thesis, §2.1.
     """
     strength = real_number("strength", strength, 0.0, 1.0)
     choice("kind", kind, ("multiply", "add"))

@@ -23,20 +23,20 @@ class InpaintNetwork(nnx.Module):
     Source: FIB thesis, Article II, supplement §2, Table S1; Yamanaka et al. (2017).
     """
 
-    reach = len(FEATURES) + 3
+    reach: int = len(FEATURES) + 3
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         before = (3, *FEATURES[:-1])
-        self.extraction = nnx.List(
+        self.extraction: nnx.List[_Unit] = nnx.List(
             [_Unit(a, b, 3, rngs=rngs) for a, b in zip(before, FEATURES, strict=True)]
         )
         seen = sum(FEATURES)
-        self.a1 = _Unit(seen, 96, 1, rngs=rngs)
-        self.b1 = _Unit(seen, 64, 1, rngs=rngs)
-        self.b2 = _Unit(64, 48, 3, rngs=rngs)
-        self.b3 = _Unit(48, 32, 3, rngs=rngs)
-        self.l1 = Conv(96 + 32, 1, (3, 3), rngs=rngs)
-        self.l2 = Conv(2, 1, (1, 1), rngs=rngs)
+        self.a1: _Unit = _Unit(seen, 96, 1, rngs=rngs)
+        self.b1: _Unit = _Unit(seen, 64, 1, rngs=rngs)
+        self.b2: _Unit = _Unit(64, 48, 3, rngs=rngs)
+        self.b3: _Unit = _Unit(48, 32, 3, rngs=rngs)
+        self.l1: Conv = Conv(96 + 32, 1, (3, 3), rngs=rngs)
+        self.l2: Conv = Conv(2, 1, (1, 1), rngs=rngs)
         # It starts as the spline.
         self.l1.kernel.set_value(0.1 * self.l1.kernel[...])
         self.l2.kernel.set_value(jnp.ones_like(self.l2.kernel[...]))
@@ -60,9 +60,11 @@ class InpaintNetwork(nnx.Module):
 
 
 class _Unit(nnx.Module):
+    """A convolution and its activation."""
+
     def __init__(self, inputs: int, outputs: int, kernel: int, *, rngs: nnx.Rngs) -> None:
-        self.conv = Conv(inputs, outputs, (kernel, kernel), rngs=rngs)
-        self.activation = PReLU(outputs)
+        self.conv: Conv = Conv(inputs, outputs, (kernel, kernel), rngs=rngs)
+        self.activation: PReLU = PReLU(outputs)
 
     def __call__(self, x: Array) -> Array:
         return self.activation(self.conv(x))

@@ -58,6 +58,8 @@ def fill(
     "linear"    for grey values: a straight line between slices
     ==========  ==============================================================================
 
+    Source: FIB thesis, Article II, §2.2.3 and supplement.
+
     Parameters
     ----------
     slices : array or Volume (n, y, x)
@@ -98,8 +100,6 @@ def fill(
     >>> filled = fill(slices, [0, 3], method="distance")
     >>> filled.shape, filled.read(slice(1, 2), slice(None), slice(0, 1)).ravel().tolist()
     ((4, 4, 4), [1, 1, 0, 0])
-
-    Source: FIB thesis, Article II, §2.2.3 and supplement.
     """
     volume, given = check_given(slices, places, depth)
     methods = _METHODS[choice("kind", kind, tuple(_METHODS))]
@@ -147,6 +147,8 @@ def fill_spline(
     Labels: the one whose share is highest (of two, above one half). Parameters and errors as
     for `fill`; all is read into memory.
 
+    Source: FIB thesis, Article II, §2.2.3 and supplement §4.
+
     Examples
     --------
     >>> import numpy as np
@@ -154,8 +156,6 @@ def fill_spline(
     >>> squares = np.array([0.0, 4.0, 9.0, 25.0]).reshape(4, 1, 1)
     >>> fill_spline(squares, [0, 2, 3, 5], kind="grey").ravel().round(4).tolist()
     [0.0, 1.0, 4.0, 9.0, 16.0, 25.0]
-
-    Source: FIB thesis, Article II, §2.2.3 and supplement §4.
     """
     method: dict[str, Any] = {"method": "spline", "kind": kind, "holes": holes}
     return np.asarray(fill(slices, places, depth=depth, **method))

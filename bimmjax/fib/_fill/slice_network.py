@@ -37,7 +37,7 @@ class SliceNetwork(nnx.Module):
     def __init__(self, width: int = 64, layers: int = 5, *, rngs: nnx.Rngs) -> None:
         seen = 2 * AROUND
         self.layers = layers
-        self.convs = nnx.List(
+        self.convs: nnx.List[Conv] = nnx.List(
             [
                 Conv(_FOLD**2 * seen if i == 0 else width, width, (3, 3), rngs=rngs)
                 for i in range(layers)
@@ -47,15 +47,15 @@ class SliceNetwork(nnx.Module):
             # Whoever asks brings what lies around.
             conv.padding = [(0, 0), (0, 0)]
         none = nnx.initializers.zeros
-        self.told = nnx.List(
+        self.told: nnx.List[nnx.Linear] = nnx.List(
             [nnx.Linear(seen, _TOLD, rngs=rngs), nnx.Linear(_TOLD, _TOLD, rngs=rngs)]
         )
-        self.modulations = nnx.List(
+        self.modulations: nnx.List[nnx.Linear] = nnx.List(
             [nnx.Linear(_TOLD, 2 * width, kernel_init=none, rngs=rngs) for _ in range(layers)]
         )
-        self.last = Conv(width, _FOLD**2, (1, 1), rngs=rngs)
+        self.last: Conv = Conv(width, _FOLD**2, (1, 1), rngs=rngs)
         self.last.kernel.set_value(0.1 * self.last.kernel[...])
-        self.sharpness = nnx.Param(jnp.float32(_START))
+        self.sharpness: nnx.Param[Array] = nnx.Param(jnp.float32(_START))
 
     @property
     def reach(self) -> int:

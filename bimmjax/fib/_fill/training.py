@@ -72,6 +72,8 @@ def train_inpainting(
     all is kept in `out`: calling this again with the same settings continues as if nothing had
     happened, to the same result on the same machine.
 
+    Source: FIB thesis, Article II, supplement §§1-3.
+
     Parameters
     ----------
     out : path
@@ -115,8 +117,6 @@ def train_inpainting(
     >>> from bimmjax.fib import train_inpainting
     >>> train_inpainting("inpainting", minutes=25.0)  # doctest: +SKIP
     PosixPath('inpainting/inpainting-slices.safetensors')
-
-    Source: FIB thesis, Article II, supplement §§1-3.
     """
     usual = _DEFAULTS[choice("network", network, tuple(_DEFAULTS))]
     told = usual._replace(

@@ -132,14 +132,26 @@ class Fill:
 class Plan:
     """Everything that decides a reconstruction.
 
-    stacks : path by name, in the order of rising voltage.
-    pixel : edge of a pixel of the images; 0: as the files tell it.
-    unit : of all lengths.
-    order : "labels": voxels of the original slices are labelled, then labels are repositioned and
-        filled (FIB Article II); "grey": grey values are; "layers": a network labels every layer of
-        the grid from the slices around it (see `surroundings`), and nothing is left to fill.
-    crop : (y0, y1, x0, x1), pixels of the raw images that show the specimen; by default all, or
+    Attributes
+    ----------
+    stacks : dict[str, str]
+        Path by name, in the order of rising voltage.
+    pixel : float
+        Edge of a pixel of the images; 0: as the files tell it.
+    unit : str
+        Of all lengths.
+    order : str
+        "labels": voxels of the original slices are labelled, then labels are repositioned and
+        filled (FIB Article II); "grey": grey values are; "layers": a network labels every layer
+        of the grid from the slices around it (see `surroundings`), and nothing is left to fill.
+    crop : Region or None
+        (y0, y1, x0, x1), pixels of the raw images that show the specimen; by default all, or
         all below the ruler.
+    register : Register
+    clean : Clean
+    label : Label
+    depth : Depth
+    fill : Fill
     """
 
     stacks: dict[str, str] = field(default_factory=dict)

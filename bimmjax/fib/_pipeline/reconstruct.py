@@ -86,6 +86,8 @@ def reconstruct(
     them are filled. Each step leaves a folder in `out` with OME-Zarr volumes and a step.json; a
     step that was made from the same settings, files and earlier steps is not done again.
 
+    Source: FIB thesis, Articles II (order, repositioning, filling) and III (several voltages).
+
     Parameters
     ----------
     stacks : mapping, or volume
@@ -132,8 +134,6 @@ def reconstruct(
     >>> made.labels.shape, made.labels.spacing
     ((39, 64, 64), (5.0, 5.0, 5.0))
     >>> folder.cleanup()
-
-    Source: FIB thesis, Articles II (order, repositioning, filling) and III (several voltages).
     """
     told = plan_of(plan)
     given = _given(stacks, told)

@@ -29,10 +29,18 @@ Progress = Callable[[str, int, int], object]
 class Done:
     """A step that is finished.
 
-    name : of the step.
-    folder : where its volumes and pictures are.
-    told : what it found, plain numbers and lists.
-    fresh : whether it has been done by this run rather than an earlier one.
+    Attributes
+    ----------
+    name : str
+        Of the step.
+    folder : Path
+        Where its volumes and pictures are.
+    told : dict[str, Any]
+        What it found, plain numbers and lists.
+    digest : str
+        Of what it was made from.
+    fresh : bool
+        Whether it has been done by this run rather than an earlier one.
     """
 
     name: str

@@ -23,8 +23,10 @@ def common_field(shifts: Any, shape: Sequence[int]) -> tuple[slice, slice]:
 
     Parameters
     ----------
-    shifts : (n, 2) pixels along y and x, or a list of them, of several stacks.
-    shape : of a slice (y, x), or of the volume.
+    shifts
+        (n, 2) pixels along y and x, or a list of them, of several stacks.
+    shape
+        Of a slice (y, x), or of the volume.
 
     Returns
     -------
@@ -75,9 +77,12 @@ def move_slices(volume: Any, shifts: Any, field: tuple[slice, slice] | None = No
 
     Parameters
     ----------
-    volume : array (z, y, x), path or `Volume`.
-    shifts : (z, 2) pixels along y and x, towards larger indices: `Registration.shifts`.
-    field : y and x to keep, of the unmoved grid: `common_field`. Default: all of it; what comes
+    volume
+        Array (z, y, x), path or `Volume`.
+    shifts
+        (z, 2) pixels along y and x, towards larger indices: `Registration.shifts`.
+    field
+        Y and x to keep, of the unmoved grid: `common_field`. Default: all of it; what comes
         into the frame repeats the slice's edge.
 
     Returns
@@ -148,10 +153,14 @@ def move_slices(volume: Any, shifts: Any, field: tuple[slice, slice] | None = No
 def drop_slices(volume: Any, first: int = 0, last: int = 0) -> Volume:
     """A stack without its leading slices, which curtains spoil, and its last ones.
 
+    Source: FIB thesis, §2.1 (curtains in the first 10 to 30 slices).
+
     Parameters
     ----------
-    volume : array (z, y, x), path or `Volume`.
-    first, last : how many to leave out at the beginning and at the end.
+    volume
+        Array (z, y, x), path or `Volume`.
+    first, last
+        How many to leave out at the beginning and at the end.
 
     Raises
     ------
@@ -164,8 +173,6 @@ def drop_slices(volume: Any, first: int = 0, last: int = 0) -> Volume:
     >>> from bimmjax.fib import drop_slices
     >>> drop_slices(np.zeros((30, 8, 8)), 20).shape
     (10, 8, 8)
-
-    Source: FIB thesis, §2.1 (curtains in the first 10 to 30 slices).
     """
     given = opened("volume", volume)
     total = given.shape[0]

@@ -40,12 +40,22 @@ def register_onto(
 
     Images at 1 and 4 kV onto those at 2 kV, say. Each slice on its own: nothing adds up.
 
+    Source: Article II, §2.2.2.
+
     Parameters
     ----------
-    volume, reference : array (z, y, x), path or `Volume`, of one shape.
-    region, smooth, progress : as for `register_stack`.
-    reach : most pixels between both. Default: 16, or a quarter of the shorter edge.
-    features : "edges": sizes of the smoothed images' gradients are compared; contrast may differ,
+    volume, reference
+        Array (z, y, x), path or `Volume`, of one shape.
+    region
+        As for `register_stack`.
+    smooth
+        As for `register_stack`.
+    progress
+        As for `register_stack`.
+    reach
+        Most pixels between both. Default: 16, or a quarter of the shorter edge.
+    features
+        "edges": sizes of the smoothed images' gradients are compared; contrast may differ,
         even be reversed. "grey": grey values.
 
     Returns
@@ -66,8 +76,6 @@ def register_onto(
     >>> np.round(found.shifts, 1) + 0.0
     array([[ 0., -2.],
            [ 0., -2.]])
-
-    Source: Article II, §2.2.2.
     """
     moving, fixed = opened("volume", volume), opened("reference", reference)
     if moving.shape != fixed.shape:

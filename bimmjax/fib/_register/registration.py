@@ -19,17 +19,24 @@ _MOST = 16
 
 
 class Registration(NamedTuple):
-    """How the slices of a stack have to be moved."""
+    """How the slices of a stack have to be moved.
+
+    Attributes
+    ----------
+    shifts : array
+        (n, 2) float64, pixels along y and x by which each slice has to be moved, towards larger
+        indices: the drift curve, with its sign turned.
+    correlation : array
+        (n,) float64, of each slice with the one it was compared with (the one before it, or the
+        reference), at their best; 1 for the first slice of a chain, NaN where refused.
+    refused : array
+        (n,) bool: nothing was found for these (constant, NaN, too far away); their shifts are
+        interpolated between those of their neighbours.
+    """
 
     shifts: np.ndarray
-    """(n, 2) float64, pixels along y and x by which each slice has to be moved, towards larger
-    indices: the drift curve, with its sign turned."""
     correlation: np.ndarray
-    """(n,) float64, of each slice with the one it was compared with (the one before it, or the
-    reference), at their best; 1 for the first slice of a chain, NaN where refused."""
     refused: np.ndarray
-    """(n,) bool: nothing was found for these (constant, NaN, too far away); their shifts are
-    interpolated between those of their neighbours."""
 
 
 def opened(name: str, volume: Any) -> Volume:

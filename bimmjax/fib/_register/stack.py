@@ -53,25 +53,35 @@ def register_stack(
 ) -> Registration:
     """Where the slices of a stack lie within their planes (intra-stack registration).
 
+    Source: FIB thesis, §2.1; Article II, §2.2.2.
+
     Parameters
     ----------
-    volume : array (z, y, x), path or `Volume`. Some slices are read at a time.
-    region : parts of y and of x, such as ((0, 64), (10, 90)): a mark that does not change from
+    volume
+        Array (z, y, x), path or `Volume`. Some slices are read at a time.
+    region
+        Parts of y and of x, such as ((0, 64), (10, 90)): a mark that does not change from
         slice to slice, which alone is looked at. For "edges" at least 24 x 24 pixels, and best 4
         pixels or more off the image's edges, for gradients come from around it.
-    reference : what a slice is compared with. "chain": with slices shortly before it, as far as
+    reference
+        What a slice is compared with. "chain": with slices shortly before it, as far as
         `lags` say; the structure changes slowly. "first": all with the first. "mean": with the
         mean of all, moved as "first" found. Default: "mean" with a region, else "chain".
-    reach : most pixels between two that are compared. Default: a quarter of the shorter edge, in
+    reach
+        Most pixels between two that are compared. Default: a quarter of the shorter edge, in
         a chain at most 16.
-    lags : distances of compared slices, 1 among them, at most 8. Longer ones bridge slices that
+    lags
+        Distances of compared slices, 1 among them, at most 8. Longer ones bridge slices that
         resemble neither neighbour; elsewhere the nearest counts most, as structure changes with
         distance.
-    smooth : see `translation`.
-    features : "edges": sizes of the smoothed images' gradients are compared; coarse structure,
+    smooth
+        See `translation`.
+    features
+        "edges": sizes of the smoothed images' gradients are compared; coarse structure,
         whose change from slice to slice looks like drift, counts less. "grey": grey values, for
         images so noisy that they hardly show edges.
-    detrend : "smooth": what changes smoothly in the steps from slice to slice is taken to be the
+    detrend
+        "smooth": what changes smoothly in the steps from slice to slice is taken to be the
         structure's own, see Notes; "linear": a straight line; "none". Default: "smooth" for a
         chain, else "none".
     progress : callable, optional
@@ -106,8 +116,6 @@ def register_stack(
     array([[ 0.,  0.],
            [-1.,  0.],
            [-3.,  0.]])
-
-    Source: FIB thesis, §2.1; Article II, §2.2.2.
     """
     whole = opened("volume", volume)
     way = reference or ("chain" if region is None else "mean")

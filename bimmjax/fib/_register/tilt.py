@@ -23,9 +23,12 @@ def untilt(volume: Any, tilt: float, *, method: str = "cubic") -> Volume:
 
     Parameters
     ----------
-    volume : array (z, y, x), path or `Volume`, y along the direction of milling.
-    tilt : degrees, above 0, at most 90.
-    method : "cubic" (convolution, Keys 1981, a = -1/2), "linear" or "nearest" (labels): y is
+    volume
+        Array (z, y, x), path or `Volume`, y along the direction of milling.
+    tilt
+        Degrees, above 0, at most 90.
+    method
+        "cubic" (convolution, Keys 1981, a = -1/2), "linear" or "nearest" (labels): y is
         resampled to pixels as large as before, there are more of them, the first one stays;
         "spacing": no voxel is touched, only the y spacing corrected.
 

@@ -36,12 +36,18 @@ def translation(
     0.75 pixels. Pure; `jit` and `vmap` it freely. Windows of far shifts see different parts of the
     scene: at a sixth of an edge of 64 pixels the error is 0.1 pixels.
 
+    Source: Guizar-Sicairos et al. 2008, doi:10.1364/OL.33.000156, for the two products.
+
     Parameters
     ----------
-    fixed, moving : (y, x), any unit.
-    reach : most pixels that are searched along y and x. Default: a quarter of the shorter edge.
-    smooth : std of a Gaussian that both are smoothed by, pixels; 0 for none.
-    normalise : phase correlation instead: all frequencies weigh the same. Fails on smooth images.
+    fixed, moving
+        (y, x), any unit.
+    reach
+        Most pixels that are searched along y and x. Default: a quarter of the shorter edge.
+    smooth
+        std of a Gaussian that both are smoothed by, pixels; 0 for none.
+    normalise
+        Phase correlation instead: all frequencies weigh the same. Fails on smooth images.
 
     Returns
     -------
@@ -62,8 +68,6 @@ def translation(
     >>> shift, _ = translation(image[8:-8, 8:-8], image[6:-10, 11:-5])
     >>> bool(np.allclose(shift, [-2.0, 3.0], atol=0.1))
     True
-
-    Source: Guizar-Sicairos et al. 2008, doi:10.1364/OL.33.000156, for the two products.
     """
     first, second = jnp.shape(fixed), jnp.shape(moving)
     if len(first) != 2 or first != second:

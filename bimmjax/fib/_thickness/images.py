@@ -66,6 +66,9 @@ def thickness_from_images(
     over 16 tiles of the slices. Neighbours two apart are as far as the sum of two thicknesses, and
     all are put together by (robust) least squares.
 
+    Source: semivariograms for thicknesses of sections: Sporring et al. (2014); boxes, weights and
+    neighbours are this package's.
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -82,7 +85,10 @@ def thickness_from_images(
         Of the blur of the images along y and x, in the unit of the spacing. Slices are not blurred
         along z, so thicknesses come out too large by about blur_std² over the thickness if it is
         not told.
-    outlier_rule, outlier_score : see `thickness_from_ruler`.
+    outlier_rule
+        See `thickness_from_ruler`.
+    outlier_score
+        See `thickness_from_ruler`.
     progress : callable, optional
         `progress(slices done, slices in all)`.
     **options
@@ -116,9 +122,6 @@ def thickness_from_images(
     >>> found = thickness_from_images(field[places])
     >>> bool(np.abs(found.thickness - np.diff(places)).max() < 0.5)
     True
-
-    Source: semivariograms for thicknesses of sections: Sporring et al. (2014); boxes, weights and
-    neighbours are this package's.
     """
     score = check_outliers(outlier_rule, outlier_score)
     opened = open_volume(volume, **options)

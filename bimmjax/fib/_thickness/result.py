@@ -20,21 +20,31 @@ _UNKNOWN = 0.5
 
 
 class Thickness(NamedTuple):
-    """How thick the slices of a stack of n are: n - 1 distances of neighbouring faces."""
+    """How thick the slices of a stack of n are: n - 1 distances of neighbouring faces.
+
+    Attributes
+    ----------
+    thickness : array
+        (n - 1,) float64, above 0. Outliers are replaced by the median of the (up to) two good
+        ones on either side.
+    measured : array
+        (n - 1,) float64, as read; NaN where nothing was found.
+    std : array
+        (n - 1,) float64, standard errors of `measured`; NaN where unknown.
+    outliers : array
+        (n - 1,) bool.
+    gamma : tuple[float, float]
+        Shape and scale of the gamma distribution of the good ones, see `fit_gamma`.
+    source : str
+        "ruler", "images", "file" or "even".
+    """
 
     thickness: np.ndarray
-    """(n - 1,) float64, above 0. Outliers are replaced by the median of the (up to) two good ones
-    on either side."""
     measured: np.ndarray
-    """(n - 1,) float64, as read; NaN where nothing was found."""
     std: np.ndarray
-    """(n - 1,) float64, standard errors of `measured`; NaN where unknown."""
     outliers: np.ndarray
-    """(n - 1,) bool."""
     gamma: tuple[float, float]
-    """Shape and scale of the gamma distribution of the good ones, see `fit_gamma`."""
     source: str
-    """ "ruler", "images", "file" or "even"."""
 
     @property
     def positions(self) -> np.ndarray:
@@ -45,9 +55,12 @@ class Thickness(NamedTuple):
 def fit_gamma(thickness: Any) -> tuple[float, float]:
     """Shape and scale of the gamma distribution that thicknesses come from: maximum likelihood.
 
+    Source: FIB thesis, Article II, §2.1.2.
+
     Parameters
     ----------
-    thickness : (n,) above 0.
+    thickness
+        (n,) above 0.
 
     Returns
     -------
@@ -68,8 +81,6 @@ def fit_gamma(thickness: Any) -> tuple[float, float]:
     >>> shape, scale = fit_gamma(draw_thickness(jax.random.key(0), 4000))
     >>> round(shape), round(scale)
     (11, 1)
-
-    Source: FIB thesis, Article II, §2.1.2.
     """
     found = checked("thickness", thickness)
     mean = found.mean()
@@ -90,8 +101,10 @@ def even_thickness(count: int, value: float) -> Thickness:
 
     Parameters
     ----------
-    count : number of slices, at least 2; there is one thickness less.
-    value : above 0.
+    count
+        Number of slices, at least 2; there is one thickness less.
+    value
+        Above 0.
 
     Raises
     ------

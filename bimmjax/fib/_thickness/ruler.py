@@ -35,6 +35,9 @@ def thickness_from_ruler(
 ) -> Thickness:
     """Thicknesses of slices from a ruler: two parallel marks, and two that come together.
 
+    Source: FIB thesis, Article II, §2.1.1 (ruler-based method) with t = |d_i - d_(i+1)| /
+    (2 tan angle), d the distance of the inclined marks; Article III, §2.1.1 (outliers).
+
     Parameters
     ----------
     volume : path, array or Volume
@@ -92,9 +95,6 @@ def thickness_from_ruler(
     >>> angle = math.degrees(math.atan(ruler.slope))
     >>> thickness_from_ruler(image, rows=(0, 48), angle=angle).thickness.round(2)
     array([10., 15.,  7.])
-
-    Source: FIB thesis, Article II, §2.1.1 (ruler-based method) with t = |d_i - d_(i+1)| /
-    (2 tan angle), d the distance of the inclined marks; Article III, §2.1.1 (outliers).
     """
     score = check_outliers(outlier_rule, outlier_score)
     opened = open_volume(volume, **options)

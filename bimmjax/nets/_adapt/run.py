@@ -39,12 +39,19 @@ Progress = Callable[[int, int], object]
 
 
 class Adapted(NamedTuple):
-    """What learning a translation leaves."""
+    """What learning a translation leaves.
+
+    Attributes
+    ----------
+    folder : Path
+    recipe : AdaptRecipe
+    history : list[dict[str, Any]]
+        The rows of log.csv, one an epoch: mean losses.
+    """
 
     folder: Path
     recipe: AdaptRecipe
     history: list[dict[str, Any]]
-    """The rows of log.csv, one an epoch: mean losses."""
 
 
 def check_folder(out: Path, recipe: AdaptRecipe, overwrite: bool) -> None:

@@ -17,14 +17,21 @@ _BLOCKS, _EDGE = 8, 64  # that tell the range of grey values
 
 
 class ShapesKept(NamedTuple):
-    """How well shapes were kept."""
+    """How well shapes were kept.
+
+    Attributes
+    ----------
+    gradient_correlation : float
+        Mean over slices; 1: all edges where they were, with more or less contrast.
+    dice_before : float or None
+        Of solid by the best threshold on the grey values, against the truth.
+    dice_after : float or None
+        The same on translated ones: a moved edge cannot be had back by any threshold.
+    """
 
     gradient_correlation: float
-    """Mean over slices; 1: all edges where they were, with more or less contrast."""
     dice_before: float | None
-    """Of solid by the best threshold on the grey values, against the truth."""
     dice_after: float | None
-    """The same on translated ones: a moved edge cannot be had back by any threshold."""
 
 
 def shapes_kept(before: Any, after: Any, labels: Any = None, *, solid: int = 1) -> ShapesKept:

@@ -33,6 +33,8 @@ def train_unpaired(
     here learn a change that begins at zero, and a loss (`shape`) keeps edges where they are;
     `shapes_kept` measures it.
 
+    Source: Zhu et al. 2017, arXiv:1703.10593; FIB thesis, §6.1.
+
     Parameters
     ----------
     simulated, real : volume, or list of volumes
@@ -72,8 +74,6 @@ def train_unpaired(
     >>> from bimmjax.nets import train_unpaired, translate
     >>> train_unpaired("bse.zarr", "stack.tif", "adapted", width=16)  # doctest: +SKIP
     >>> translate("adapted", "bse.zarr", "real-looking.zarr")  # doctest: +SKIP
-
-    Source: Zhu et al. 2017, arXiv:1703.10593; FIB thesis, §6.1.
     """
     recipe = recipe_for("unpaired", settings)
     there, here = opened("simulated", simulated, False), opened("real", real, False)
@@ -108,13 +108,21 @@ def train_paired(
     change of the first channel; others (the labels, `depth_below`) tell what the physics knows.
     The loss is the mean absolute difference, beside that of a critic if it has a weight (pix2pix).
 
+    Source: Isola et al. 2017, arXiv:1611.07004; FIB thesis, §6.2.
+
     Parameters
     ----------
     inputs : volume, or sequence of volumes
         Several are the channels of one input. Where `targets` is a list, as many such entries.
     targets : volume, or list of volumes
         Of the same grids.
-    out, overwrite, progress, settings
+    out
+        As for `train_unpaired`.
+    overwrite
+        As for `train_unpaired`.
+    progress
+        As for `train_unpaired`.
+    settings
         As for `train_unpaired`.
 
     Returns
@@ -131,8 +139,6 @@ def train_paired(
     >>> from bimmjax.nets import depth_below, train_paired
     >>> inputs = ["analytic.zarr", "labels.zarr", depth_below("labels.zarr", 16)]  # doctest: +SKIP
     >>> train_paired(inputs, "montecarlo.zarr", "simulator")  # doctest: +SKIP
-
-    Source: Isola et al. 2017, arXiv:1611.07004; FIB thesis, §6.2.
     """
     recipe = recipe_for("paired", settings)
     if not isinstance(targets, list | tuple):

@@ -103,7 +103,7 @@ class SeparableConv(nnx.Module):
         bias: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
-        self.depthwise = Conv(
+        self.depthwise: Conv = Conv(
             inputs,
             inputs,
             kernel,
@@ -113,7 +113,7 @@ class SeparableConv(nnx.Module):
             bias=False,
             rngs=rngs,
         )
-        self.pointwise = Conv(inputs, outputs, (1,) * len(kernel), bias=bias, rngs=rngs)
+        self.pointwise: Conv = Conv(inputs, outputs, (1,) * len(kernel), bias=bias, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.pointwise(self.depthwise(x))
@@ -128,7 +128,7 @@ class PReLU(nnx.Module):
     """max(x, 0) + slope min(x, 0), with a slope for each feature (He et al. 2015, Eq. 1)."""
 
     def __init__(self, features: int) -> None:
-        self.slope = nnx.Param(jnp.full((features,), 0.25, jnp.float32))
+        self.slope: nnx.Param[Array] = nnx.Param(jnp.full((features,), 0.25, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
         return jnp.where(x > 0, x, self.slope[...].astype(x.dtype) * x)

@@ -90,7 +90,7 @@ class GaussianNoise(nnx.Module):
     def __init__(self, std: float, *, rngs: nnx.Rngs) -> None:
         self.std = std
         self.deterministic = False
-        self.rngs = random_stream(rngs, "noise")
+        self.rngs: nnx.RngStream = random_stream(rngs, "noise")
 
     def __call__(self, x: Array) -> Array:
         if self.deterministic or self.std == 0.0:

@@ -107,8 +107,10 @@ class ConvNorm(nnx.Module):
         dilation: int | Sequence[int] = 1,
         relu: bool = True,
     ) -> None:
-        self.conv = make.conv(inputs, outputs, kernel, stride=stride, dilation=dilation)
-        self.norm = make.normed(outputs)
+        self.conv: Conv | SeparableConv = make.conv(
+            inputs, outputs, kernel, stride=stride, dilation=dilation
+        )
+        self.norm: nnx.Module = make.normed(outputs)
         self.relu = relu
 
     def __call__(self, x: Array) -> Array:
@@ -125,7 +127,7 @@ class Chain(nnx.Module):
     """Blocks one after the other."""
 
     def __init__(self, *blocks: Block) -> None:
-        self.blocks = nnx.List(blocks)
+        self.blocks: nnx.List[Block] = nnx.List(blocks)
 
     def __call__(self, x: Array) -> Array:
         for block in self.blocks:
@@ -145,8 +147,8 @@ class Stages(nnx.Module):
     """
 
     def __init__(self, stages: Sequence[Block], widths: Sequence[int]) -> None:
-        self.stages = nnx.List(stages)
-        self.widths = tuple(widths)
+        self.stages: nnx.List[Block] = nnx.List(stages)
+        self.widths: tuple[int, ...] = tuple(widths)
 
     def __call__(self, x: Array) -> tuple[Array, ...]:
         found = []
@@ -217,8 +219,8 @@ class Encoder(nnx.Module):
     """Blocks and ways down, finest first; `deepest` is the block at the end."""
 
     def __init__(self, blocks: Sequence[Block], downs: Sequence[Block], deepest: Block) -> None:
-        self.blocks = nnx.List(blocks)
-        self.downs = nnx.List(downs)
+        self.blocks: nnx.List[Block] = nnx.List(blocks)
+        self.downs: nnx.List[Block] = nnx.List(downs)
         self.deepest = deepest
 
     def __call__(self, x: Array) -> tuple[Array, ...]:
@@ -242,8 +244,8 @@ class Decoder(nnx.Module):
     """Ways up and blocks, coarsest first; each joins the encoder's features of its grid."""
 
     def __init__(self, ups: Sequence[Block], blocks: Sequence[Block]) -> None:
-        self.ups = nnx.List(ups)
-        self.blocks = nnx.List(blocks)
+        self.ups: nnx.List[Block] = nnx.List(ups)
+        self.blocks: nnx.List[Block] = nnx.List(blocks)
 
     def __call__(self, features: Sequence[Array]) -> Array:
         *finer, x = features

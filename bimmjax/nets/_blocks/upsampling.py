@@ -164,7 +164,7 @@ class Linear(nnx.Module):
     """Linear interpolation between the centres of coarse voxels."""
 
     def __init__(self, factor: Sequence[int]) -> None:
-        self.factor = tuple(factor)
+        self.factor: tuple[int, ...] = tuple(factor)
 
     def __call__(self, x: Array) -> Array:
         space = [n * f for n, f in zip(x.shape[1:-1], self.factor, strict=True)]

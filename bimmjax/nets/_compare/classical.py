@@ -24,6 +24,7 @@ from bimmjax.segmentation import NO_LABEL
 from bimmjax.volumes import Volume
 
 CLASSICAL = ("zeror", "bin-zeror", "otsu", "kmeans", "bimm")
+"""Rivals of networks that `compare` knows by name."""
 _LEVELS = 256
 
 

@@ -55,6 +55,8 @@ def compare(
     All are trained on the same blocks with the same seed, and scored on the whole test block, by
     the parameters of their best epoch, over the voxels that have a label.
 
+    Source: TXM paper, Table II and Fig. 6; Modular U-Net paper, Figs. 5 and 6, Tables D.4 and D.5.
+
     Parameters
     ----------
     recipes : recipe, sequence of recipes, or mapping of names to recipes
@@ -113,8 +115,6 @@ def compare(
     test block, from grey values. Neither has reading, writing or compiling in it. Nor has the time
     per epoch compiling: it is the median of all but the first, with validating. The minutes of the
     budget have.
-
-    Source: TXM paper, Table II and Fig. 6; Modular U-Net paper, Figs. 5 and 6, Tables D.4 and D.5.
 
     Examples
     --------

@@ -114,16 +114,25 @@ class Example(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What `compare` finds."""
+    """What `compare` finds.
+
+    Attributes
+    ----------
+    rows : list[Row]
+        Rivals in the order given, the classical ones, the learning curve, ablation and sweep.
+    names : tuple[str, ...]
+        Of the classes.
+    test : dict[str, Any]
+        What all were scored on: blocks, slices, voxels.
+    budget : dict[str, Any]
+        Minutes of each (0: no limit, or not the same), device, versions.
+    example : Example or None
+    """
 
     rows: list[Row]
-    """Rivals in the order given, the classical ones, the learning curve, ablation and sweep."""
     names: tuple[str, ...]
-    """Of the classes."""
     test: dict[str, Any]
-    """What all were scored on: blocks, slices, voxels."""
     budget: dict[str, Any]
-    """Minutes of each (0: no limit, or not the same), device, versions."""
     example: Example | None = None
 
     def of(self, *roles: str) -> list[Row]:

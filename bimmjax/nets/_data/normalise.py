@@ -18,7 +18,15 @@ _TAIL = 0.5  # %
 
 
 class Normalisation(NamedTuple):
-    """Grey values become (grey - offset) * factor."""
+    """Grey values become (grey - offset) * factor.
+
+    Attributes
+    ----------
+    offset : float
+        In grey values.
+    factor : float
+        In 1 / grey value.
+    """
 
     offset: float
     factor: float

@@ -9,7 +9,14 @@ from bimmjax._core.checks import InputError, real_number, whole_number
 
 
 class Split(NamedTuple):
-    """Slices from start to stop; what is not wanted is empty."""
+    """Slices from start to stop; what is not wanted is empty.
+
+    Attributes
+    ----------
+    train : range
+    validation : range
+    test : range
+    """
 
     train: range
     validation: range
@@ -25,7 +32,8 @@ def split(depth: int, shares: Sequence[float] = (0.7, 0.2, 0.1), margin: int = 4
     Parameters
     ----------
     depth : slices along z
-    shares : of training, validation and test in the slices that remain; they add up to 1.
+    shares
+        Of training, validation and test in the slices that remain; they add up to 1.
     margin : slices
 
     Returns

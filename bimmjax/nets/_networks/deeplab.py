@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
+from bimmjax.nets._backbones.backbone import Backbone
 from bimmjax.nets._backbones.choose import BACKBONES, make_backbone
 from bimmjax.nets._backbones.xception import Separable
 from bimmjax.nets._blocks.convolution import Conv
@@ -34,14 +35,16 @@ class AtrousPyramid(nnx.Module):
         separable: bool,
         image_pooling: bool,
     ) -> None:
-        self.point = ConvNorm(make, inputs, outputs, 1)
-        self.atrous = nnx.List(
+        self.point: ConvNorm = ConvNorm(make, inputs, outputs, 1)
+        self.atrous: nnx.List[Separable | ConvNorm] = nnx.List(
             three(make, inputs, outputs, separable=separable, dilation=rate) for rate in rates
         )
-        self.image = nnx.data(ConvNorm(make, inputs, outputs, 1) if image_pooling else None)
+        self.image: ConvNorm | None = nnx.data(
+            ConvNorm(make, inputs, outputs, 1) if image_pooling else None
+        )
         count = 1 + len(rates) + int(image_pooling)
-        self.mix = ConvNorm(make, count * outputs, outputs, 1)
-        self.dropout = make.dropped()
+        self.mix: ConvNorm = ConvNorm(make, count * outputs, outputs, 1)
+        self.dropout: nnx.Module = make.dropped()
 
     def __call__(self, x: Array) -> Array:
         found = [self.point(x), *(conv(x) for conv in self.atrous)]
@@ -135,7 +138,7 @@ class DeepLabV3Plus(Network):
             raise InputError("rates: got none, wants one number or more")
         for rate in rates:
             whole_number("rates", rate, 1, 1000)
-        self.backbone = make_backbone(
+        self.backbone: Backbone = make_backbone(
             backbone,
             channels * context,
             width=width,
@@ -146,7 +149,7 @@ class DeepLabV3Plus(Network):
         features = 4 * width
         make = Maker(2, rngs, norm, dropout=dropout, bias=False)
         widths = self.backbone.widths
-        self.pyramid = AtrousPyramid(
+        self.pyramid: AtrousPyramid = AtrousPyramid(
             make,
             widths[-1],
             features,
@@ -154,9 +157,9 @@ class DeepLabV3Plus(Network):
             separable=separable,
             image_pooling=image_pooling,
         )
-        self.low = ConvNorm(make, widths[1], low_level, 1)
-        self.up = Linear((output_stride // 4,) * 2)
-        self.decoder = Chain(
+        self.low: ConvNorm = ConvNorm(make, widths[1], low_level, 1)
+        self.up: Linear = Linear((output_stride // 4,) * 2)
+        self.decoder: Chain = Chain(
             three(make, features + low_level, features, separable=separable),
             three(make, features, features, separable=separable),
             Conv(features, classes, (1, 1), rngs=rngs),

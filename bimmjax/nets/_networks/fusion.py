@@ -39,7 +39,7 @@ class _Fusion(Network):
         check_common(channels, outputs, context)
         if channels < 2:
             raise InputError(f"channels: got {channels}, wants one for each of 2 voltages or more")
-        self.branches = nnx.List(
+        self.branches: nnx.List[UNet | UNet3D] = nnx.List(
             branch(1, outputs, dims, context, width, depth, norm, dropout, residual, rngs)
             for _ in range(channels)
         )
@@ -135,7 +135,7 @@ class EarlyFusion(Network):
         rngs: nnx.Rngs,
     ) -> None:
         check_common(channels, classes, context)
-        self.unet = branch(
+        self.unet: UNet | UNet3D = branch(
             channels, classes, dims, context, width, depth, norm, dropout, residual, rngs
         )
         _take_over(self, self.unet, channels, classes)
@@ -195,8 +195,8 @@ class IntermediateFusion(_Fusion):
             rngs,
         )
         ones = (1,) * dims
-        self.hidden = Conv(channels * features, 2 * features, ones, rngs=rngs)
-        self.classifier = Conv(2 * features, classes, ones, rngs=rngs)
+        self.hidden: Conv = Conv(channels * features, 2 * features, ones, rngs=rngs)
+        self.classifier: Conv = Conv(2 * features, classes, ones, rngs=rngs)
         _take_over(self, self.branches[0], channels, classes)
 
     def _forward(self, images: Array) -> Array:
@@ -209,16 +209,18 @@ class LateFusion(_Fusion):
 
     FIB Article III, section 2.2.3, Figure 6C, and its appendix 1; settings as in `EarlyFusion`.
 
-    combine : "ensemble" is a 1 × 1 convolution of all the branches' probabilities, which begins as
-        their mean; "voting" is
-        their mean with one weight for each voltage (`voting_weights`, positive and summing to
-        one), which tells what each voltage contributes. The paper's were 0.5, 0.3 and 0.2 for 1,
-        2 and 4 kV.
-
     `heads` gives the final logits and those of every branch, so that all is trained at once. In
     the paper the branches are trained first, each on its own voltage: the setting `branches` of a
     recipe takes them from the folders of those runs and keeps them (`fix_branches`), and only the
     last layer learns.
+
+    Parameters
+    ----------
+    combine
+        "ensemble" is a 1 × 1 convolution of all the branches' probabilities, which begins as their
+        mean; "voting" is their mean with one weight for each voltage (`voting_weights`, positive
+        and summing to one), which tells what each voltage contributes. The paper's were 0.5, 0.3
+        and 0.2 for 1, 2 and 4 kV.
 
     Raises
     ------
@@ -239,7 +241,7 @@ class LateFusion(_Fusion):
 
     fixed: tuple[str, ...] = ()
     # What `set_compute_dtype` leaves alone: its outputs are the final logits.
-    single = ("ensemble",)
+    single: tuple[str, ...] = ("ensemble",)
 
     def __init__(
         self,
@@ -287,6 +289,7 @@ class LateFusion(_Fusion):
             branch.eval()
 
     def train(self, **attributes: object) -> None:
+        """Set it to learn; branches that are fixed stay as they are."""
         super().train(**attributes)
         if self.fixed:
             self.fix_branches()

@@ -63,8 +63,10 @@ class ModularUNet(Network):
 
     Parameters
     ----------
-    channels, classes : of a slice, and told apart.
-    rngs : where parameters, dropout and noise come from.
+    channels, classes
+        Of a slice, and told apart.
+    rngs
+        Where parameters, dropout and noise come from.
 
     Raises
     ------
@@ -113,7 +115,9 @@ class ModularUNet(Network):
         plain = Maker(dims, rngs, norm, momentum, 1e-3)
         widths = [width * 2 ** (level + 1) for level in range(depth + 1)]
         skip = 3 if residual else None
-        self.noise = GaussianNoise(noise, rngs=rngs) if noise else Nothing()
+        self.noise: GaussianNoise | Nothing = (
+            GaussianNoise(noise, rngs=rngs) if noise else Nothing()
+        )
         blocks, features = [], channels * context
         for own in widths:
             blocks.append(ResidualBlock(make, features, own // 2, own, skip))
@@ -128,9 +132,9 @@ class ModularUNet(Network):
             ResidualBlock(make, fine + coarse, fine, fine, skip)
             for fine, coarse in reversed(list(pairwise(widths)))
         ]
-        self.encoder = Encoder(blocks[:-1], downs, blocks[-1])
-        self.decoder = Decoder(ups, joined)
-        self.classifier = Conv(widths[0], classes, (1,) * dims, rngs=rngs)
+        self.encoder: Encoder = Encoder(blocks[:-1], downs, blocks[-1])
+        self.decoder: Decoder = Decoder(ups, joined)
+        self.classifier: Conv = Conv(widths[0], classes, (1,) * dims, rngs=rngs)
         self._describe(
             [*self.encoder.reach, *self.decoder.reach],
             channels=channels,

@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
+from bimmjax.nets._backbones.backbone import Backbone
 from bimmjax.nets._backbones.choose import BACKBONES, make_backbone
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import mean_over_bins
@@ -23,9 +24,11 @@ class PyramidPooling(nnx.Module):
 
     def __init__(self, make: Maker, inputs: int, bins: Sequence[int]) -> None:
         outputs = max(1, inputs // len(bins))
-        self.bins = tuple(bins)
-        self.branches = nnx.List(ConvNorm(make, inputs, outputs, 1) for _ in bins)
-        self.outputs = inputs + outputs * len(bins)
+        self.bins: tuple[int, ...] = tuple(bins)
+        self.branches: nnx.List[ConvNorm] = nnx.List(
+            ConvNorm(make, inputs, outputs, 1) for _ in bins
+        )
+        self.outputs: int = inputs + outputs * len(bins)
 
     def __call__(self, x: Array) -> Array:
         found = [x]
@@ -38,10 +41,10 @@ class Classifier(nnx.Module):
     """conv3-norm-ReLU-dropout-conv1, interpolated to the size of the image."""
 
     def __init__(self, make: Maker, inputs: int, middle: int, classes: int, factor: int) -> None:
-        self.conv = ConvNorm(make, inputs, middle, 3)
-        self.dropout = make.dropped()
-        self.last = Conv(middle, classes, (1,) * make.dims, rngs=make.rngs)
-        self.resize = LinearLogits((factor,) * make.dims)
+        self.conv: ConvNorm = ConvNorm(make, inputs, middle, 3)
+        self.dropout: nnx.Module = make.dropped()
+        self.last: Conv = Conv(middle, classes, (1,) * make.dims, rngs=make.rngs)
+        self.resize: LinearLogits = LinearLogits((factor,) * make.dims)
 
     def __call__(self, x: Array) -> Array:
         return self.resize(self.last(self.dropout(self.conv(x))))
@@ -116,7 +119,7 @@ class PSPNet(Network):
             raise InputError("bins: got none, wants one number or more")
         for count in bins:
             whole_number("bins", count, 1, 1000)
-        self.backbone = make_backbone(
+        self.backbone: Backbone = make_backbone(
             backbone,
             channels * context,
             width=width,
@@ -128,9 +131,11 @@ class PSPNet(Network):
         before, last = self.backbone.widths[-2:]
         # The stage before the last is on the last one's grid if that was dilated.
         earlier = output_stride if output_stride < 32 else 16
-        self.pyramid = PyramidPooling(make, last, bins)
-        self.classifier = Classifier(make, self.pyramid.outputs, 8 * width, classes, output_stride)
-        self.auxiliary = Classifier(make, before, 4 * width, classes, earlier)
+        self.pyramid: PyramidPooling = PyramidPooling(make, last, bins)
+        self.classifier: Classifier = Classifier(
+            make, self.pyramid.outputs, 8 * width, classes, output_stride
+        )
+        self.auxiliary: Classifier = Classifier(make, before, 4 * width, classes, earlier)
         self._describe(
             [*self.backbone.reach, *self.classifier.reach],
             channels=channels,
@@ -140,7 +145,7 @@ class PSPNet(Network):
         )
 
     # What the losses of the two heads count.
-    head_weights = (1.0, 0.4)
+    head_weights: tuple[float, float] = (1.0, 0.4)
 
     def _all_heads(self, images: Array) -> tuple[Array, ...]:
         *_, before, last = self.backbone(images)

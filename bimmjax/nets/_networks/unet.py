@@ -10,6 +10,7 @@ from flax import nnx
 from jax import Array
 
 from bimmjax._core.checks import InputError, choice, whole_number
+from bimmjax.nets._backbones.backbone import Backbone
 from bimmjax.nets._backbones.choose import BACKBONES, make_backbone
 from bimmjax.nets._blocks.convolution import Conv
 from bimmjax.nets._blocks.pooling import MaxPool
@@ -70,10 +71,14 @@ class UNet(Network):
 
     Parameters
     ----------
-    channels, classes : of a slice, and told apart.
-    context : neighbouring slices that are stacked as channels, odd.
-    learned_up : transposed convolutions, or else repetition of voxels.
-    rngs : where parameters and dropout come from.
+    channels, classes
+        Of a slice, and told apart.
+    context
+        Neighbouring slices that are stacked as channels, odd.
+    learned_up
+        Transposed convolutions, or else repetition of voxels.
+    rngs
+        Where parameters and dropout come from.
 
     Raises
     ------
@@ -115,8 +120,10 @@ class UNet(Network):
             if layers is not None:
                 raise InputError(f"layers: got {layers!r}, wants a backbone beside them")
             widths = [width * 2**level for level in range(depth + 1)]
-            self.encoder = plain_encoder(make, channels * context, widths, residual)
-            self.decoder = plain_decoder(make, widths, residual, learned_up)
+            self.encoder: Encoder | Backbone = plain_encoder(
+                make, channels * context, widths, residual
+            )
+            self.decoder: Decoder = plain_decoder(make, widths, residual, learned_up)
             last = width
         else:
             choice("backbone", backbone, BACKBONES)
@@ -127,7 +134,7 @@ class UNet(Network):
             wide = [max(1, width * 4 // 2**level) for level in range(5)]
             self.decoder = _backbone_decoder(make, self.encoder.widths, wide)
             last = wide[-1]
-        self.classifier = Conv(last, classes, (1, 1), rngs=rngs)
+        self.classifier: Conv = Conv(last, classes, (1, 1), rngs=rngs)
         self._describe(
             [*self.encoder.reach, *self.decoder.reach],
             channels=channels,

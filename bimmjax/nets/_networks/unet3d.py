@@ -86,9 +86,9 @@ class UNet3D(Network):
             ups.append(UpConv(features, features, two, two, bias=False, rngs=rngs))
             joined.append(make_block(make, features + own, own, own, residual))
             features = own
-        self.encoder = Encoder(blocks[:-1], [MaxPool(two) for _ in ups], blocks[-1])
-        self.decoder = Decoder(ups, joined)
-        self.classifier = Conv(features, classes, (1, 1, 1), rngs=rngs)
+        self.encoder: Encoder = Encoder(blocks[:-1], [MaxPool(two) for _ in ups], blocks[-1])
+        self.decoder: Decoder = Decoder(ups, joined)
+        self.classifier: Conv = Conv(features, classes, (1, 1, 1), rngs=rngs)
         self._describe(
             [*self.encoder.reach, *self.decoder.reach],
             channels=channels,

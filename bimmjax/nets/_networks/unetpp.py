@@ -99,7 +99,7 @@ class UNetPlusPlus(Network):
             for level in range(levels):
                 block = DoubleConv(make, found[level], found[level + 1], found[level + 1])
                 stages.append(Chain(MaxPool((2, 2)), block))
-            self.encoder = Stages(stages, found)
+            self.encoder: Stages = Stages(stages, found)
             finish = []
         else:
             choice("backbone", backbone, BACKBONES)
@@ -108,8 +108,8 @@ class UNetPlusPlus(Network):
             found = self.encoder.widths
             own = [max(1, wide * 2**level // 2) for level in range(levels + 1)]
             finish = [LinearLogits((2, 2))]
-        self.ups = nnx.Dict()
-        self.nodes = nnx.Dict()
+        self.ups: nnx.Dict[UpConv | Repeat] = nnx.Dict()
+        self.nodes: nnx.Dict[DoubleConv] = nnx.Dict()
         for j in range(1, levels + 1):
             for i in range(levels + 1 - j):
                 below = found[i + 1] if j == 1 else own[i + 1]
@@ -121,10 +121,11 @@ class UNetPlusPlus(Network):
                 joined = found[i] + (j - 1) * own[i] + below
                 self.ups[f"{i}_{j}"] = up
                 self.nodes[f"{i}_{j}"] = DoubleConv(make, joined, own[i], own[i])
-        self.classifiers = nnx.List(
+        self.classifiers: nnx.List[Chain] = nnx.List(
             Chain(Conv(own[0], classes, (1, 1), rngs=rngs), *finish) for _ in range(levels)
         )
-        self.levels, self.average = levels, average
+        self.levels: int = levels
+        self.average: bool = average
         self._describe(
             self._deepest(),
             channels=channels,

@@ -129,9 +129,9 @@ class VNet(Network):
             ups.append(Change(make, features, own, up=True))
             joined.append(Stage(make, 2 * own, 2 * own, count))
             features = 2 * own
-        self.encoder = Encoder(blocks[:-1], downs, blocks[-1])
-        self.decoder = Decoder(ups, joined)
-        self.classifier = Conv(features, classes, (1, 1, 1), rngs=rngs)
+        self.encoder: Encoder = Encoder(blocks[:-1], downs, blocks[-1])
+        self.decoder: Decoder = Decoder(ups, joined)
+        self.classifier: Conv = Conv(features, classes, (1, 1, 1), rngs=rngs)
         self._describe(
             [*self.encoder.reach, *self.decoder.reach],
             channels=channels,

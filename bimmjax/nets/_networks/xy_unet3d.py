@@ -72,9 +72,9 @@ class XYUNet3D(Network):
         widths = [width * 2**level for level in range(deep + 1)]
         blocks = [DoubleConv(make, a, b, b) for a, b in pairwise([channels, *widths])]
         joined = [DoubleConv(make, a + b, a, a) for a, b in reversed(list(pairwise(widths)))]
-        self.encoder = Encoder(blocks[:-1], [MaxPool(factor) for _ in joined], blocks[-1])
-        self.decoder = Decoder([Repeat(factor) for _ in joined], joined)
-        self.classifier = Conv(width, classes, (1, 1, 1), rngs=rngs)
+        self.encoder: Encoder = Encoder(blocks[:-1], [MaxPool(factor) for _ in joined], blocks[-1])
+        self.decoder: Decoder = Decoder([Repeat(factor) for _ in joined], joined)
+        self.classifier: Conv = Conv(width, classes, (1, 1, 1), rngs=rngs)
         self._describe(
             [*self.encoder.reach, *self.decoder.reach],
             channels=channels,

@@ -85,6 +85,8 @@ def fuse(folders: Sequence[str | os.PathLike[str]]) -> tuple[nnx.Module, Recipe]
     `train` with `branches` makes the better one, whose last layer has learned what each of them
     is good for. This needs no labels.
 
+    Source: FIB thesis, Article III, §2.2.3.
+
     Parameters
     ----------
     folders : sequence of path
@@ -100,8 +102,6 @@ def fuse(folders: Sequence[str | os.PathLike[str]]) -> tuple[nnx.Module, Recipe]
     ------
     InputError
         Fewer than two, no finished runs, or runs of networks that differ.
-
-    Source: FIB thesis, Article III, §2.2.3.
     """
     names = tuple(os.fspath(folder) for folder in folders)
     if len(names) < 2:

@@ -45,14 +45,21 @@ class Diverged(InputError):
 
 
 class Trained(NamedTuple):
-    """What training leaves."""
+    """What training leaves.
+
+    Attributes
+    ----------
+    net : nnx.Module
+        With the parameters of the best epoch, in eval mode.
+    recipe : Recipe
+        With all that was chosen for it: channels, patch.
+    history : list[dict[str, Any]]
+        The rows of log.csv, one an epoch.
+    """
 
     net: nnx.Module
-    """With the parameters of the best epoch, in eval mode."""
     recipe: Recipe
-    """With all that was chosen for it: channels, patch."""
     history: list[dict[str, Any]]
-    """The rows of log.csv, one an epoch."""
 
 
 def train(

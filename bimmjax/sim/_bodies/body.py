@@ -31,30 +31,50 @@ class Truth(NamedTuple):
 
     Means over curvature are means over the area of an interface. A curvature is positive where
     the phase of the lower number is convex.
+
+    Attributes
+    ----------
+    fractions : array
+        (N,) volume fractions.
+    fractions_std : array
+    interface_areas : array
+        (P,) area per volume, 1/voxel; pairs (0,1), (0,2), (1,2), ...
+    interface_areas_std : array
+    mean_curvature : array
+        (P,) mean of H = (κ₁ + κ₂)/2, 1/voxel; NaN for a pair that does not touch.
+    mean_curvature_std : array
+    squared_curvature : array
+        (P,) mean of S = κ₁² + κ₂², 1/voxel².
+    squared_curvature_std : array
+    gaussian_curvature : array
+        (P,) mean of K = κ₁κ₂, 1/voxel².
+    gaussian_curvature_std : array
     """
 
     fractions: np.ndarray
-    """(N,) volume fractions."""
     fractions_std: np.ndarray
     interface_areas: np.ndarray
-    """(P,) area per volume, 1/voxel; pairs (0,1), (0,2), (1,2), ..."""
     interface_areas_std: np.ndarray
     mean_curvature: np.ndarray
-    """(P,) mean of H = (κ₁ + κ₂)/2, 1/voxel; NaN for a pair that does not touch."""
     mean_curvature_std: np.ndarray
     squared_curvature: np.ndarray
-    """(P,) mean of S = κ₁² + κ₂², 1/voxel²."""
     squared_curvature_std: np.ndarray
     gaussian_curvature: np.ndarray
-    """(P,) mean of K = κ₁κ₂, 1/voxel²."""
     gaussian_curvature_std: np.ndarray
 
 
 class Body(NamedTuple):
-    """What share of each voxel of a periodic volume each phase fills, and the truth about it."""
+    """What share of each voxel of a periodic volume each phase fills, and the truth about it.
+
+    Attributes
+    ----------
+    shares : array
+        (N, z, y, x) float32, summing to 1 over the phases.
+    truth : Truth
+        What is true of it.
+    """
 
     shares: np.ndarray
-    """(N, z, y, x) float32, summing to 1 over the phases."""
     truth: Truth
 
 
@@ -63,9 +83,12 @@ def body_image(body: Body, intensities: Sequence[float], blur_std: float) -> jax
 
     Parameters
     ----------
-    body : of N phases.
-    intensities : (N,), any unit; they need not ascend.
-    blur_std : in all, voxels; the partial volumes' own part of it, 0.27, is taken off.
+    body
+        Of N phases.
+    intensities
+        (N,), any unit; they need not ascend.
+    blur_std
+        In all, voxels; the partial volumes' own part of it, 0.27, is taken off.
 
     Returns
     -------

@@ -41,9 +41,12 @@ def structure_body(structure: Structure) -> Body:
     that changes is told as their error. Volumes are counted at 27 points a voxel, and the error is
     the change against one point.
 
+    Source: second-order theory of blurred surfaces needs the means of S and K; ours.
+
     Parameters
     ----------
-    structure : fields (F, z, y, x) of even lengths, levels (N-1,).
+    structure
+        Fields (F, z, y, x) of even lengths, levels (N-1,).
 
     Raises
     ------
@@ -59,8 +62,6 @@ def structure_body(structure: Structure) -> Body:
     >>> body = structure_body(gaussian_structure(jax.random.key(0), (32, 32, 32), (0.3, 0.7), 3.0))
     >>> bool(body.truth.interface_areas_std[0] < 0.01 * body.truth.interface_areas[0])
     True
-
-    Source: second-order theory of blurred surfaces needs the means of S and K; ours.
     """
     structure = checked_structure(structure)
     fields = np.asarray(structure.fields)
@@ -135,9 +136,12 @@ def gyroid_body(shape: tuple[int, int, int], cells: int, level: float = 0.0) -> 
 
     Parameters
     ----------
-    shape : (z, y, x) voxels, even lengths.
-    cells : periods along each axis.
-    level : where the wave is cut, within ±1.4; 0 halves the volume.
+    shape
+        (z, y, x) voxels, even lengths.
+    cells
+        Periods along each axis.
+    level
+        Where the wave is cut, within ±1.4; 0 halves the volume.
 
     Raises
     ------
@@ -172,8 +176,10 @@ def mask_body(mask: np.ndarray, smoothing: float = 2.0) -> Body:
 
     Parameters
     ----------
-    mask : (z, y, x), 0 for phase 0, anything else for phase 1; even lengths.
-    smoothing : std of the filter, voxels; below 1.5 the lattice does not resolve the surface.
+    mask
+        (z, y, x), 0 for phase 0, anything else for phase 1; even lengths.
+    smoothing
+        std of the filter, voxels; below 1.5 the lattice does not resolve the surface.
 
     Raises
     ------
@@ -212,10 +218,13 @@ def sheet_body(
 
     Parameters
     ----------
-    shape : (z, y, x) voxels.
-    thickness : of each sheet, voxels; less than their distance. The fractions told are those of
+    shape
+        (z, y, x) voxels.
+    thickness
+        Of each sheet, voxels; less than their distance. The fractions told are those of
         the sheets as they are rendered, which may be off by the points of a voxel.
-    normal : how many sheets each axis crosses, whole numbers.
+    normal
+        How many sheets each axis crosses, whole numbers.
 
     Raises
     ------
@@ -263,11 +272,16 @@ def contest_body(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels, even lengths; the body is periodic.
-    phases : 2 to 8.
-    length : std of the Gaussian filter of the fields, voxels.
-    lead : (N,), what is added to each field, in its standard deviations; none by default.
+    key
+        Random key.
+    shape
+        (z, y, x) voxels, even lengths; the body is periodic.
+    phases
+        2 to 8.
+    length
+        std of the Gaussian filter of the fields, voxels.
+    lead
+        (N,), what is added to each field, in its standard deviations; none by default.
 
     Raises
     ------

@@ -42,11 +42,16 @@ def sphere_body(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels; the body is periodic.
-    radius : voxels; or the lowest and the highest, between which radii are drawn evenly.
-    fraction : of the spheres, below 1: on average over keys where they overlap.
-    overlap : True for the Boolean model; False for spheres that do not touch, one after the
+    key
+        Random key.
+    shape
+        (z, y, x) voxels; the body is periodic.
+    radius
+        voxels; or the lowest and the highest, between which radii are drawn evenly.
+    fraction
+        Of the spheres, below 1: on average over keys where they overlap.
+    overlap
+        True for the Boolean model; False for spheres that do not touch, one after the
         other placed where there is room.
 
     Returns
@@ -140,9 +145,16 @@ def shell_body(
 
     Parameters
     ----------
-    key, shape, fraction : as for `sphere_body`.
-    radius : of the shell's outside, voxels.
-    thickness : of the shell, voxels; a core of 2 voxels has to be left.
+    key
+        As for `sphere_body`.
+    shape
+        As for `sphere_body`.
+    fraction
+        As for `sphere_body`.
+    radius
+        Of the shell's outside, voxels.
+    thickness
+        Of the shell, voxels; a core of 2 voxels has to be left.
 
     Raises
     ------

@@ -17,25 +17,37 @@ from bimmjax.sim._structures.truth import interface_areas
 
 
 class Artificial(NamedTuple):
-    """An artificial volume of N phases and its truth; lengths in voxels."""
+    """An artificial volume of N phases and its truth; lengths in voxels.
+
+    Attributes
+    ----------
+    image : array
+        (z, y, x) float32, blurred and noisy, in the unit of `intensities`.
+    labels : array
+        (z, y, x) uint8, the phase at each voxel's centre.
+    fractions : array
+        (N,) float64, volume fractions of `labels`.
+    interface_areas : array or None
+        (N(N-1)/2,) float64, area per volume of the continuous interfaces, 1/voxel; pairs (0,1),
+        (0,2), (1,2), ...; None if not asked for.
+    intensities : array
+        (N,) float64, ascending.
+    blur_std : float
+        σ_b.
+    noise_std : array
+        σ_n: () shared by the phases, or (N,).
+    correlation : float
+        ρ, correlation of the noise between voxels two apart along an axis.
+    """
 
     image: jax.Array
-    """(z, y, x) float32, blurred and noisy, in the unit of `intensities`."""
     labels: jax.Array
-    """(z, y, x) uint8, the phase at each voxel's centre."""
     fractions: np.ndarray
-    """(N,) float64, volume fractions of `labels`."""
     interface_areas: np.ndarray | None
-    """(N(N-1)/2,) float64, area per volume of the continuous interfaces, 1/voxel; pairs
-    (0,1), (0,2), (1,2), ...; None if not asked for."""
     intensities: np.ndarray
-    """(N,) float64, ascending."""
     blur_std: float
-    """σ_b."""
     noise_std: np.ndarray
-    """σ_n: () shared by the phases, or (N,)."""
     correlation: float
-    """ρ, correlation of the noise between voxels two apart along an axis."""
 
 
 def artificial_volume(
@@ -62,18 +74,31 @@ def artificial_volume(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels.
-    fractions : volume fraction of each phase, summing to 1, in order of intensity.
-    intensities : ascending, one per phase, any unit; evenly from 0 to 1 if None.
-    blur_std : σ_b, voxels.
-    noise_std : σ_n in the unit of `intensities`; shared, or one per phase: then the variances
+    key
+        Random key.
+    shape
+        (z, y, x) voxels.
+    fractions
+        Volume fraction of each phase, summing to 1, in order of intensity.
+    intensities
+        Ascending, one per phase, any unit; evenly from 0 to 1 if None.
+    blur_std
+        σ_b, voxels.
+    noise_std
+        σ_n in the unit of `intensities`; shared, or one per phase: then the variances
         are mixed where the blur mixes the phases.
-    noise_length : std of the filter that correlates the noise, voxels; 0 is white noise.
-    feature_length : std of the filter of the fields, voxels.
-    arrangement, levels : see `gaussian_structure`.
-    supersample : see `image_of`.
-    with_area : whether to measure the true interface areas (needs scikit-image, and as long
+    noise_length
+        std of the filter that correlates the noise, voxels; 0 is white noise.
+    feature_length
+        std of the filter of the fields, voxels.
+    arrangement
+        See `gaussian_structure`.
+    levels
+        See `gaussian_structure`.
+    supersample
+        See `image_of`.
+    with_area
+        Whether to measure the true interface areas (needs scikit-image, and as long
         again as the volume itself).
 
     Returns

@@ -21,12 +21,18 @@ def fringes(
     theorem what propagation does to projections it does to the volume. For small χ that is
     Paganin's image - (δ/β) (`fresnel` / 4π) ∇²image; its square root is a fringe's width.
 
+    Source: Paganin et al. (2002), doi:10.1046/j.1365-2818.2002.01010.x; Cloetens et al. (1999),
+    doi:10.1063/1.125225.
+
     Parameters
     ----------
-    image : (z, y, x) periodic; an affine function of the absorption.
-    fresnel : wavelength · distance / voxel², without unit; the distance from the object to the
+    image
+        (z, y, x) periodic; an affine function of the absorption.
+    fresnel
+        Wavelength · distance / voxel², without unit; the distance from the object to the
         detector, divided by the magnification. 0.5 Å, 50 mm and 1 µm make 2.5.
-    delta_beta : δ/β, by how much more the material refracts than it absorbs; 0 to 1000.
+    delta_beta
+        δ/β, by how much more the material refracts than it absorbs; 0 to 1000.
 
     Returns
     -------
@@ -46,9 +52,6 @@ def fringes(
     >>> seen = blur(fringes(step, 1.0, 20.0), 1.0)
     >>> bool(seen.max() > 1.2), round(float(seen.mean()), 3)
     (True, 0.5)
-
-    Source: Paganin et al. (2002), doi:10.1046/j.1365-2818.2002.01010.x; Cloetens et al. (1999),
-    doi:10.1063/1.125225.
     """
     volume = _checks.volume("image", image)
     _checks.number("fresnel", fresnel)

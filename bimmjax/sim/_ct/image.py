@@ -35,30 +35,45 @@ Shape = tuple[int, int, int]
 
 
 class Scan(NamedTuple):
-    """Settings of a scan; lengths in voxels of the image, grey values in the intensities' unit."""
+    """Settings of a scan; lengths in voxels of the image, grey values in the intensities' unit.
+
+    Attributes
+    ----------
+    blur_std : float
+        σ_b of the Gaussian blur, at most 16.
+    noise_std : float
+        σ_n of the Gaussian noise.
+    noise_length : float
+        Correlation of the noise, see `add_noise`; at most 8.
+    rings : float
+        Strength of `rings`.
+    cupping : float
+        Of `cup`, relative.
+    fresnel : float
+        Of `fringes`: wavelength · distance / voxel²; at most 16.
+    delta_beta : float
+        Of `fringes`: δ/β.
+    centre : Centre or None
+        y, x of the axis of rotation; the middle by default.
+    supersample : int
+        Labels along each axis that one voxel of the image averages, see `block_mean`.
+    edges : str
+        What lies beyond the volume: "mirror", its mirror image, or "wrap", itself again.
+    air : float or None
+        Grey value where nothing absorbs, see `cup`; the lowest intensity by default.
+    """
 
     blur_std: float = 1.0
-    """σ_b of the Gaussian blur, at most 16."""
     noise_std: float = 0.1
-    """σ_n of the Gaussian noise."""
     noise_length: float = 0.0
-    """Correlation of the noise, see `add_noise`; at most 8."""
     rings: float = 0.0
-    """Strength of `rings`."""
     cupping: float = 0.0
-    """Of `cup`, relative."""
     fresnel: float = 0.0
-    """Of `fringes`: wavelength · distance / voxel²; at most 16."""
     delta_beta: float = 0.0
-    """Of `fringes`: δ/β."""
     centre: Centre | None = None
-    """y, x of the axis of rotation; the middle by default."""
     supersample: int = 1
-    """Labels along each axis that one voxel of the image averages, see `block_mean`."""
     edges: str = "mirror"
-    """What lies beyond the volume: "mirror", its mirror image, or "wrap", itself again."""
     air: float | None = None
-    """Grey value where nothing absorbs, see `cup`; the lowest intensity by default."""
 
 
 def ct_image(
@@ -72,15 +87,22 @@ def ct_image(
 
     Partial volumes, phase fringes, blur, cupping, rings and noise, in this order.
 
+    Source: BIMM paper, §4.1 (blur and noise); the artefacts as their own functions tell.
+
     Parameters
     ----------
-    key : random key.
-    structure : `Structure`, sampled at `supersample`³ points of each voxel (its fields are
+    key
+        Random key.
+    structure
+        `Structure`, sampled at `supersample`³ points of each voxel (its fields are
         periodic whatever the `edges`); or labels (z, y, x), `supersample`³ of which one voxel
         averages.
-    intensities : grey value of each phase, any unit.
-    scan : settings; `Scan()` if None.
-    **settings : fields of `Scan` in the place of those in `scan`.
+    intensities
+        Grey value of each phase, any unit.
+    scan
+        settings; `Scan()` if None.
+    **settings
+        Fields of `Scan` in the place of those in `scan`.
 
     Returns
     -------
@@ -99,8 +121,6 @@ def ct_image(
     >>> seen = ct_image(jax.random.key(1), body, (0.0, 1.0), blur_std=1.0, noise_std=0.1)
     >>> seen.shape
     (24, 24, 24)
-
-    Source: BIMM paper, §4.1 (blur and noise); the artefacts as their own functions tell.
     """
     key = _checks.random_key("key", key)
     told = with_air(checked_scan(scan, settings), intensities)

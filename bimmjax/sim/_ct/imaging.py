@@ -27,9 +27,12 @@ def image_of(
 
     Parameters
     ----------
-    structure : fields (F, z, y, x) and levels (N-1,).
-    values : (N,), any unit.
-    supersample : 1 samples each voxel at its centre, as the BIMM paper does; s averages s³
+    structure
+        Fields (F, z, y, x) and levels (N-1,).
+    values
+        (N,), any unit.
+    supersample
+        1 samples each voxel at its centre, as the BIMM paper does; s averages s³
         points of it (partial volumes; adds (1 - 1/s²)/12 to the variance of the blur).
 
     Returns
@@ -60,8 +63,10 @@ def blur(image: jax.Array | np.ndarray, blur_std: float | jax.Array) -> jax.Arra
 
     Parameters
     ----------
-    image : (z, y, x), any real dtype.
-    blur_std : standard deviation in voxels; 0 changes nothing.
+    image
+        (z, y, x), any real dtype.
+    blur_std
+        Standard deviation in voxels; 0 changes nothing.
 
     Returns
     -------
@@ -102,10 +107,14 @@ def add_noise(
 
     Parameters
     ----------
-    key : random key.
-    image : (z, y, x).
-    noise_std : standard deviation in the image's unit: one number, or one per voxel (z, y, x).
-    noise_length : the noise is filtered by a Gaussian of this std (voxels) and scaled back to
+    key
+        Random key.
+    image
+        (z, y, x).
+    noise_std
+        Standard deviation in the image's unit: one number, or one per voxel (z, y, x).
+    noise_length
+        The noise is filtered by a Gaussian of this std (voxels) and scaled back to
         `noise_std`; `noise_correlation` tells what correlation that gives. 0 is white noise.
 
     Returns
@@ -150,8 +159,10 @@ def noise_correlation(noise_length: float, lags: int = 2) -> np.ndarray:
 
     Parameters
     ----------
-    noise_length : std of the noise filter, voxels.
-    lags : number of lags.
+    noise_length
+        std of the noise filter, voxels.
+    lags
+        Number of lags.
 
     Returns
     -------
@@ -184,10 +195,14 @@ def to_integers(
 
     Parameters
     ----------
-    image : (z, y, x), any unit.
-    dtype : "uint8" or "uint16".
-    scale : grey levels per unit.
-    offset : grey level of 0.
+    image
+        (z, y, x), any unit.
+    dtype
+        "uint8" or "uint16".
+    scale
+        Grey levels per unit.
+    offset
+        Grey level of 0.
 
     Returns
     -------

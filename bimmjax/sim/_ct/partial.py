@@ -20,9 +20,12 @@ def block_mean(
 
     Parameters
     ----------
-    labels : (z, y, x) integers from 0; what is left over at the far edges is not used.
-    values : (N,) grey value of each label, any unit.
-    factor : labels merged along each axis.
+    labels
+        (z, y, x) integers from 0; what is left over at the far edges is not used.
+    values
+        (N,) grey value of each label, any unit.
+    factor
+        Labels merged along each axis.
 
     Returns
     -------

@@ -36,12 +36,17 @@ def cup(
 
     Parameters
     ----------
-    image : (z, y, x), any unit.
-    cupping : what the axis loses, relatively: 0 to 1.
-    centre : y, x of the axis, voxels; the middle of the slices by default.
-    radius : of the column, voxels; by default from the axis to the farthest corner, so that all of
+    image
+        (z, y, x), any unit.
+    cupping
+        What the axis loses, relatively: 0 to 1.
+    centre
+        Y, x of the axis, voxels; the middle of the slices by default.
+    radius
+        Of the column, voxels; by default from the axis to the farthest corner, so that all of
         the volume lies within.
-    air : grey value where nothing absorbs, which stays as it is.
+    air
+        Grey value where nothing absorbs, which stays as it is.
 
     Returns
     -------
@@ -135,13 +140,19 @@ def rings(
 
     Parameters
     ----------
-    key : random key.
-    image : (z, y, x), any unit.
-    strength : std of the columns' numbers, in the image's unit.
-    centre : y, x of the axis, voxels; the middle of the slices by default.
-    rows : slices over which a ring hangs together (the correlation over n slices is
+    key
+        Random key.
+    image
+        (z, y, x), any unit.
+    strength
+        std of the columns' numbers, in the image's unit.
+    centre
+        Y, x of the axis, voxels; the middle of the slices by default.
+    rows
+        Slices over which a ring hangs together (the correlation over n slices is
         exp(-n² / (2 rows²))), at most 16.
-    start : number of the first slice within its volume; a slice's rings depend on it and the key.
+    start
+        Number of the first slice within its volume; a slice's rings depend on it and the key.
 
     Returns
     -------

@@ -33,8 +33,10 @@ def ct_volume(
 
     Parameters
     ----------
-    key, intensities, scan, **settings : as for `ct_image`.
-    labels : Volume of integers.
+    key, intensities, scan, **settings
+        As for `ct_image`.
+    labels
+        Volume of integers.
 
     Returns
     -------

@@ -20,18 +20,20 @@ def backscatter_coefficient(number: float, energy: float) -> float:
     η = C E^m with m = 0.1382 - 0.9211/√Z and C a cubic in ln Z; a fit to measurements at 5 keV
     and above, extrapolated below.
 
+    Source: Hunger and Küchler (1979); FIB thesis, Eqs. 2.2-2.4, where the formula is misprinted.
+
     Parameters
     ----------
-    number : atomic number Z.
-    energy : keV.
+    number
+        Atomic number Z.
+    energy
+        keV.
 
     Examples
     --------
     >>> from bimmjax.sim import backscatter_coefficient
     >>> round(backscatter_coefficient(79, 20.0), 3)
     0.484
-
-    Source: Hunger and Küchler (1979); FIB thesis, Eqs. 2.2-2.4, where the formula is misprinted.
     """
     log = np.log(number)
     power = 0.1382 - 0.9211 / np.sqrt(number)
@@ -55,13 +57,13 @@ def electron_range(material: Material, energy: float) -> float:
 
     Of a compound Z is the mean over its electrons, and A that Z times the mass per electron.
 
+    Source: Kanaya and Okayama (1972).
+
     Examples
     --------
     >>> from bimmjax.sim import MATERIALS, electron_range
     >>> round(electron_range(MATERIALS["gold"], 2.0), 1)
     18.3
-
-    Source: Kanaya and Okayama (1972).
     """
     if not material.density:
         return np.inf

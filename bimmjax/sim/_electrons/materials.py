@@ -35,13 +35,20 @@ _DENSEST = 30.0  # g/cm³
 
 
 class Material(NamedTuple):
-    """What a phase consists of."""
+    """What a phase consists of.
+
+    Attributes
+    ----------
+    name : str
+    elements : tuple[tuple[int, float], ...]
+        (atomic number, share of the mass) of each element; the shares sum to 1.
+    density : float
+        g/cm³; 0 is vacuum.
+    """
 
     name: str
     elements: tuple[tuple[int, float], ...]
-    """(atomic number, share of the mass) of each element; the shares sum to 1."""
     density: float
-    """g/cm³; 0 is vacuum."""
 
 
 def atomic_weight(number: int) -> float:
@@ -54,9 +61,12 @@ def material(name: str, composition: str | Mapping[str, float], density: float) 
 
     Parameters
     ----------
-    name : what to call it.
-    composition : a formula ("ZrO2", "Al2O3", "Au"), or shares of the mass by symbol.
-    density : g/cm³, above 0 and up to 30.
+    name
+        What to call it.
+    composition
+        A formula ("ZrO2", "Al2O3", "Au"), or shares of the mass by symbol.
+    density
+        g/cm³, above 0 and up to 30.
 
     Returns
     -------

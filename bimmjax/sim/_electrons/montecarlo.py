@@ -34,36 +34,56 @@ _LONGEST = 2**14  # voxels; beyond 2^15 float32 places are too coarse to step ov
 
 
 class Window(NamedTuple):
-    """Which of the electrons that leave a detector sees."""
+    """Which of the electrons that leave a detector sees.
+
+    Attributes
+    ----------
+    energies : tuple[float, float]
+        keV, lowest and highest; the highest itself is outside, but for that of all energies.
+    angles : tuple[float, float]
+        Degrees to the way back into the beam, smallest and largest: an in-column detector sees
+        small ones, a ring around the lens larger ones.
+    """
 
     energies: tuple[float, float] = (LOWEST, HIGHEST)
-    """keV, lowest and highest; the highest itself is outside, but for that of all energies."""
     angles: tuple[float, float] = (0.0, 180.0)
-    """Degrees to the way back into the beam, smallest and largest: an in-column detector sees
-    small ones, a ring around the lens larger ones."""
 
 
 class MonteCarlo(NamedTuple):
-    """What came out."""
+    """What came out.
+
+    Attributes
+    ----------
+    images : array
+        (W, y, x) float32, electrons that each window saw per electron sent.
+    electrons : int
+        Sent, in all.
+    backscattered : int
+    absorbed : int
+    truncated : int
+        Given up after as many steps as the cap; they are in no image.
+    energy_in : float
+        keV, of all electrons sent: the sum of the next three.
+    energy_out : float
+        Of those that left.
+    energy_left : float
+        Of the others, when they were too slow or too deep to leave.
+    energy_lost : float
+        By all, on the way.
+    steps : float
+        Flights, of all electrons together.
+    """
 
     images: np.ndarray
-    """(W, y, x) float32, electrons that each window saw per electron sent."""
     electrons: int
-    """Sent, in all."""
     backscattered: int
     absorbed: int
     truncated: int
-    """Given up after as many steps as the cap; they are in no image."""
     energy_in: float
-    """keV, of all electrons sent: the sum of the next three."""
     energy_out: float
-    """Of those that left."""
     energy_left: float
-    """Of the others, when they were too slow or too deep to leave."""
     energy_lost: float
-    """By all, on the way."""
     steps: float
-    """Flights, of all electrons together."""
 
 
 def monte_carlo(
@@ -91,23 +111,39 @@ def monte_carlo(
     goes on as its mirror image. Electrons are absorbed below 0.05 keV. All devices of this process
     take part; the same key gives the same image on any number of them.
 
+    Source: FIB thesis, §2.2.2; Browning et al. (1994), Joy and Luo (1989); Joy (1995).
+
     Parameters
     ----------
-    key : random key.
-    labels : (z, y, x) whole numbers 0 ... M - 1, at most 256 of them; z is depth.
-    materials : of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`.
-    energy : of the beam, keV, 0.5 to 30.
-    spacing : nm, one number or (z, y, x).
-    surface : the slice that is imaged.
-    tilt : degrees, 0 to 52, of the beam towards +y.
-    electrons : per pixel.
-    windows : one per image.
-    model : "browning" (default), "rutherford" (screened) or "mott", cross-sections.
-    mott : file of the last: CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`, for every
+    key
+        Random key.
+    labels
+        (z, y, x) whole numbers 0 ... M - 1, at most 256 of them; z is depth.
+    materials
+        Of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`.
+    energy
+        Of the beam, keV, 0.5 to 30.
+    spacing
+        nm, one number or (z, y, x).
+    surface
+        The slice that is imaged.
+    tilt
+        Degrees, 0 to 52, of the beam towards +y.
+    electrons
+        Per pixel.
+    windows
+        One per image.
+    model
+        "browning" (default), "rutherford" (screened) or "mott", cross-sections.
+    mott
+        File of the last: CSV with the header `z,energy_kev,angle_deg,cm2_per_sr`, for every
         element, up to the energy of the beam; below its lowest energy cross-sections stay as there.
-    cap : steps after which an electron is given up.
-    lanes : electrons under way at once on a device; images do not depend on it.
-    progress : called as `progress(electrons done, electrons in all)`.
+    cap
+        Steps after which an electron is given up.
+    lanes
+        Electrons under way at once on a device; images do not depend on it.
+    progress
+        Called as `progress(electrons done, electrons in all)`.
 
     Returns
     -------
@@ -129,8 +165,6 @@ def monte_carlo(
     True
     >>> seen.electrons == seen.backscattered + seen.absorbed + seen.truncated
     True
-
-    Source: FIB thesis, §2.2.2; Browning et al. (1994), Joy and Luo (1989); Joy (1995).
     """
     key = _checks.random_key("key", key)
     found = _checks.material_labels("labels", np.asarray(labels), len(materials))

@@ -31,16 +31,24 @@ def curtains(
 
     Parameters
     ----------
-    key : random key.
-    image : (z, y, x), any unit in which 0 is black.
-    strength : std of the pattern in slice 0.
-    width : std of the Gaussian that correlates the pattern along x, pixels, at most 8.
-    length : slices over which it hangs together (the correlation over n slices is
+    key
+        Random key.
+    image
+        (z, y, x), any unit in which 0 is black.
+    strength
+        std of the pattern in slice 0.
+    width
+        std of the Gaussian that correlates the pattern along x, pixels, at most 8.
+    length
+        Slices over which it hangs together (the correlation over n slices is
         exp(-n² / (2 length²))), at most 16.
-    depth : pixels along y after which a stripe has faded to 1/e; endless by default.
-    slices : number of slices after which the pattern has faded to 1/e. The thesis saw curtains
+    depth
+        Pixels along y after which a stripe has faded to 1/e; endless by default.
+    slices
+        Number of slices after which the pattern has faded to 1/e. The thesis saw curtains
         in the first 10 to 30 slices (§2.1).
-    start : number of the first slice within its stack.
+    start
+        Number of the first slice within its stack.
 
     Returns
     -------

@@ -26,8 +26,10 @@ def dose_electrons(current_pa: float, dwell_us: float) -> float:
 
     Parameters
     ----------
-    current_pa : beam current, pA.
-    dwell_us : dwell time, µs.
+    current_pa
+        Beam current, pA.
+    dwell_us
+        Dwell time, µs.
 
     Examples
     --------
@@ -50,8 +52,10 @@ def poisson(key: jax.Array, mean: jax.Array) -> jax.Array:
 
     Parameters
     ----------
-    key : random key.
-    mean : any shape, from 0 to 1e7.
+    key
+        Random key.
+    mean
+        Any shape, from 0 to 1e7.
 
     Returns
     -------
@@ -123,16 +127,26 @@ def add_shot_noise(
 ) -> jax.Array:
     """What a detector tells of an image: electrons counted, amplified to [0, 1], Gaussian noise.
 
+    Source: FIB thesis, Article I, §2.2.1.
+
     Parameters
     ----------
-    key : random key.
-    image : (z, y, x), detected electrons per electron of the beam, from 0 up.
-    electrons : per pixel, see `dose_electrons`.
-    gaussian_variance : of the noise after the count, where black is 0 and white 1.
-    black, white : yields that become 0 and 1 (brightness and contrast of the detector), each one
-        number, or one per slice (z,). No slice is stretched to its own extremes: with the noise
-        included they would change the grey levels from slice to slice.
-    start : number of the first slice within its stack. A slice's noise depends on its number and
+    key
+        Random key.
+    image
+        (z, y, x), detected electrons per electron of the beam, from 0 up.
+    electrons
+        Per pixel, see `dose_electrons`.
+    gaussian_variance
+        Of the noise after the count, where black is 0 and white 1.
+    black
+        Yield that becomes 0 (brightness and contrast of the detector): one number, or one per
+        slice (z,).
+    white
+        Yield that becomes 1: one number, or one per slice (z,). No slice is stretched to its own
+        extremes: with the noise included they would change the grey levels from slice to slice.
+    start
+        Number of the first slice within its stack. A slice's noise depends on its number and
         the key alone.
 
     Returns
@@ -153,8 +167,6 @@ def add_shot_noise(
     ... )
     >>> round(float(seen.var()), 4)
     0.001
-
-    Source: FIB thesis, Article I, §2.2.1.
     """
     key = _checks.random_key("key", key)
     stack = stack_of_slices("image", image, start)

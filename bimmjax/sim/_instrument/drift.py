@@ -25,12 +25,17 @@ def drift(
 
     Parameters
     ----------
-    key : random key.
-    image : (z, y, x), any unit.
-    walk : std along y and x of the steps that add up from slice to slice, pixels. Slice 0 has
+    key
+        Random key.
+    image
+        (z, y, x), any unit.
+    walk
+        std along y and x of the steps that add up from slice to slice, pixels. Slice 0 has
         taken none.
-    jitter : std of what does not add up, pixels.
-    start : number of the first slice within its stack; how far a slice moves depends on its
+    jitter
+        std of what does not add up, pixels.
+    start
+        Number of the first slice within its stack; how far a slice moves depends on its
         number and the key alone.
 
     Returns
@@ -91,8 +96,10 @@ def shift_slices(image: jax.Array | np.ndarray, shifts: jax.Array | np.ndarray) 
 
     Parameters
     ----------
-    image : (z, y, x), any unit.
-    shifts : (z, 2) pixels along y and x, towards larger indices.
+    image
+        (z, y, x), any unit.
+    shifts
+        (z, 2) pixels along y and x, towards larger indices.
 
     Returns
     -------
@@ -158,13 +165,19 @@ def brightness(
 
     Parameters
     ----------
-    key : random key.
-    image : (z, y, x), any unit.
-    gain_std : of the gain's logarithm.
-    offset_std : of the offset, in the image's unit.
-    length : slices over which they hang together (their correlation over n slices is
+    key
+        Random key.
+    image
+        (z, y, x), any unit.
+    gain_std
+        Of the gain's logarithm.
+    offset_std
+        Of the offset, in the image's unit.
+    length
+        Slices over which they hang together (their correlation over n slices is
         exp(-n² / (2 length²))), at most 16; 0 leaves them independent.
-    start : number of the first slice within its stack.
+    start
+        Number of the first slice within its stack.
 
     Returns
     -------

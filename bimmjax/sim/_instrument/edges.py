@@ -23,10 +23,14 @@ def blur_edges(image: jax.Array | np.ndarray, std: float | jax.Array = 1.5) -> j
     Gaussian blur are blended. A line of one pixel has 0.6 of the weight of a step of its height,
     a lone pixel 0.5. What is even stays as it is, its noise nearly so.
 
+    Source: FIB thesis, Article I, §2.2.2.
+
     Parameters
     ----------
-    image : (z, y, x), any unit.
-    std : of the Gaussian blur, pixels; 0 changes nothing. The thesis tells no number.
+    image
+        (z, y, x), any unit.
+    std
+        Of the Gaussian blur, pixels; 0 changes nothing. The thesis tells no number.
 
     Returns
     -------
@@ -44,8 +48,6 @@ def blur_edges(image: jax.Array | np.ndarray, std: float | jax.Array = 1.5) -> j
     >>> step = jnp.broadcast_to(jnp.arange(16) >= 8, (1, 16, 16)) * 1.0
     >>> print(blur_edges(step)[0, 0, 5:11].round(2))
     [0.   0.06 0.37 0.63 0.94 1.  ]
-
-    Source: FIB thesis, Article I, §2.2.2.
     """
     stack = _checks.volume("image", image)
     reach = reach_of("std", std)

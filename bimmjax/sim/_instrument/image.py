@@ -19,55 +19,84 @@ from bimmjax.sim._per_slice import stack_of_slices
 
 
 class Instrument(NamedTuple):
-    """Settings; the defaults are the FIB thesis's where it tells a number."""
+    """Settings; the defaults are the FIB thesis's where it tells a number.
+
+    Attributes
+    ----------
+    current_pa
+        Beam current (Article III, §2.1.1).
+    dwell_us
+        Dwell time per pixel (Article III, §2.1.1).
+    gaussian_variance
+        Of the noise after counting, black 0, white 1 (Article I, §2.2.1).
+    black
+        Yield that becomes 0.
+    white
+        Yield that becomes 1.
+    edge_blur
+        `blur_edges`, pixels; the thesis has the procedure (Article I, §2.2.2) without a number.
+    drift_walk
+        `drift`, pixels from slice to slice; ours.
+    drift_jitter
+        `drift`, pixels; ours.
+    gain_std
+        `brightness`; ours.
+    offset_std
+        `brightness`, where black is 0 and white 1; ours.
+    brightness_length
+        `brightness`, slices; ours.
+    curtain_strength
+        `curtains`; ours.
+    curtain_width
+        `curtains`, pixels; ours.
+    curtain_length
+        `curtains`, slices; ours.
+    curtain_depth
+        `curtains`, pixels; ours.
+    curtain_slices
+        `curtains`: seen in the first 10 to 30 slices (§2.1).
+    """
 
     current_pa: Any = 50.0
-    """Beam current (Article III, §2.1.1)."""
     dwell_us: Any = 30.0
-    """Dwell time per pixel (Article III, §2.1.1)."""
     gaussian_variance: Any = GAUSSIAN_VARIANCE
-    """Of the noise after counting, black 0, white 1 (Article I, §2.2.1)."""
     black: Any = 0.0
-    """Yield that becomes 0."""
     white: Any = 1.0
-    """Yield that becomes 1."""
     edge_blur: Any = 1.5
-    """`blur_edges`, pixels; the thesis has the procedure (Article I, §2.2.2) without a number."""
     drift_walk: Any = 0.3
-    """`drift`, pixels from slice to slice; ours."""
     drift_jitter: Any = 0.3
-    """`drift`, pixels; ours."""
     gain_std: Any = 0.02
-    """`brightness`; ours."""
     offset_std: Any = 0.01
-    """`brightness`, where black is 0 and white 1; ours."""
     brightness_length: Any = 0.0
-    """`brightness`, slices; ours."""
     curtain_strength: Any = 0.05
-    """`curtains`; ours."""
     curtain_width: Any = 1.5
-    """`curtains`, pixels; ours."""
     curtain_length: Any = 8.0
-    """`curtains`, slices; ours."""
     curtain_depth: Any = math.inf
-    """`curtains`, pixels; ours."""
     curtain_slices: Any = 20.0
-    """`curtains`: seen in the first 10 to 30 slices (§2.1)."""
 
 
 class Recording(NamedTuple):
-    """Images as an instrument delivers them, with what it did to them."""
+    """Images as an instrument delivers them, with what it did to them.
+
+    Attributes
+    ----------
+    image : array
+        (z, y, x) float32, 0 to 1.
+    shifts : array
+        (z, 2) float32, pixels along y and x by which a slice was moved.
+    gains : array
+        (z,) float32, by which grey levels were multiplied.
+    offsets : array
+        (z,) float32, added to grey levels then.
+    curtains : array
+        (z, x) float32, patterns of the curtains at the top of each slice, before it was moved.
+    """
 
     image: jax.Array
-    """(z, y, x) float32, 0 to 1."""
     shifts: jax.Array
-    """(z, 2) float32, pixels along y and x by which a slice was moved."""
     gains: jax.Array
-    """(z,) float32, by which grey levels were multiplied."""
     offsets: jax.Array
-    """(z,) float32, added to grey levels then."""
     curtains: jax.Array
-    """(z, x) float32, patterns of the curtains at the top of each slice, before it was moved."""
 
 
 def instrument(
@@ -83,13 +112,20 @@ def instrument(
     What happens to a slice depends on its number, the key and its own pixels, on nothing else: a
     stack may go through block by block.
 
+    Source: FIB thesis, §2.1; Article I, §2.2; Article III, §2.1.1.
+
     Parameters
     ----------
-    key : random key, the same for all blocks of a stack.
-    image : (z, y, x), detected electrons per electron of the beam.
-    settings : see `Instrument`, its defaults if None.
-    start : number of the first slice within its stack.
-    surface : random key of what belongs to the milled surface, the curtains: images of it at
+    key
+        Random key, the same for all blocks of a stack.
+    image
+        (z, y, x), detected electrons per electron of the beam.
+    settings
+        See `Instrument`, its defaults if None.
+    start
+        Number of the first slice within its stack.
+    surface
+        Random key of what belongs to the milled surface, the curtains: images of it at
         several voltages share this one, and have a `key` each. Default: from `key`.
 
     Returns
@@ -109,8 +145,6 @@ def instrument(
     >>> seen = instrument(jax.random.key(0), stack, Instrument(white=0.5))
     >>> seen.image.shape, seen.shifts.shape
     ((3, 32, 32), (3, 2))
-
-    Source: FIB thesis, §2.1; Article I, §2.2; Article III, §2.1.1.
     """
     key = _checks.random_key("key", key)
     stack = stack_of_slices("image", image, start)

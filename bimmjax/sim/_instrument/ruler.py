@@ -21,31 +21,47 @@ class Ruler(NamedTuple):
     """Four marks in a strip on top of each slice: two stay where they are, two come together.
 
     Sections through two parallel and two inclined trenches that are filled with another material.
+
+    Attributes
+    ----------
+    parallel : tuple[float, float]
+        x of the marks that stay, pixels.
+    inclined : tuple[float, float]
+        x of the other two in the first slice, pixels.
+    slope : float
+        By how many pixels each of them moves inwards per length of depth.
+    mark_std : float
+        Of a mark's Gaussian profile, pixels.
+    rows : int
+        Height of the strip, pixels.
     """
 
     parallel: tuple[float, float]
-    """x of the marks that stay, pixels."""
     inclined: tuple[float, float]
-    """x of the other two in the first slice, pixels."""
     slope: float
-    """By how many pixels each of them moves inwards per length of depth."""
     mark_std: float
-    """Of a mark's Gaussian profile, pixels."""
     rows: int
-    """Height of the strip, pixels."""
 
 
 class RulerReading(NamedTuple):
-    """What a ruler tells of n slices."""
+    """What a ruler tells of n slices.
+
+    Attributes
+    ----------
+    depths : array
+        (n,) float64, of each face below that of the ruler's first slice.
+    depths_std : array
+        (n,) float64, their standard errors as the noise of each strip tells them.
+    thickness : array
+        (n - 1,) float64, between neighbouring faces; noise may make it negative.
+    shifts : array
+        (n,) float64, pixels by which a slice was moved along x.
+    """
 
     depths: np.ndarray
-    """(n,) float64, of each face below that of the ruler's first slice."""
     depths_std: np.ndarray
-    """(n,) float64, their standard errors as the noise of each strip tells them."""
     thickness: np.ndarray
-    """(n - 1,) float64, between neighbouring faces; noise may make it negative."""
     shifts: np.ndarray
-    """(n,) float64, pixels by which a slice was moved along x."""
 
 
 def make_ruler(
@@ -53,13 +69,20 @@ def make_ruler(
 ) -> Ruler:
     """The steepest ruler that fits: the flatter its angle, the coarser it tells thicknesses.
 
+    Source: FIB thesis, Article II, §2.1.1 (ruler-based method).
+
     Parameters
     ----------
-    width : of the images, pixels.
-    depth : down to which it is to be read, in any length.
-    rows : height of the strip, pixels.
-    mark_std : of a mark's profile, pixels.
-    length : by how many pixels the inclined marks move over `depth`. Default: as far as there
+    width
+        Of the images, pixels.
+    depth
+        Down to which it is to be read, in any length.
+    rows
+        Height of the strip, pixels.
+    mark_std
+        Of a mark's profile, pixels.
+    length
+        By how many pixels the inclined marks move over `depth`. Default: as far as there
         is room, which leaves them apart at the end.
 
     Returns
@@ -76,8 +99,6 @@ def make_ruler(
     >>> from bimmjax.sim import make_ruler
     >>> make_ruler(256, 600.0).slope
     0.16833333333333333
-
-    Source: FIB thesis, Article II, §2.1.1 (ruler-based method).
     """
     width = whole_number("width", width, 1, 2**31 - 1)
     _checks.number("depth", depth, open_low=True)
@@ -110,10 +131,16 @@ def draw_ruler(
 
     Parameters
     ----------
-    image : (z, y, x), any unit.
-    ruler : see `make_ruler`.
-    positions : (z,) depth of each face, in the ruler's length.
-    mark, ground : grey values of marks and of what is between them.
+    image
+        (z, y, x), any unit.
+    ruler
+        See `make_ruler`.
+    positions
+        (z,) depth of each face, in the ruler's length.
+    mark
+        Grey value of marks.
+    ground
+        Grey value of what is between them.
 
     Returns
     -------
@@ -164,11 +191,16 @@ def read_ruler(image: jax.Array | np.ndarray, ruler: Ruler, *, reach: int = 16) 
     far the slice moved (which all four marks share), contrast and brightness, for every slice on
     its own. The lowest quarter of the strip is left out, into which drift moves the image.
 
+    Source: FIB thesis, Article II, §2.1.1 (ruler-based method).
+
     Parameters
     ----------
-    image : (z, rows + y, x), with the ruler's strip on top; any unit.
-    ruler : the one that was drawn.
-    reach : by how many pixels slices may have moved along x.
+    image
+        (z, rows + y, x), with the ruler's strip on top; any unit.
+    ruler
+        The one that was drawn.
+    reach
+        By how many pixels slices may have moved along x.
 
     Returns
     -------
@@ -189,8 +221,6 @@ def read_ruler(image: jax.Array | np.ndarray, ruler: Ruler, *, reach: int = 16) 
     >>> image = draw_ruler(np.zeros((3, 64, 256)), ruler, [0.0, 10.0, 25.0])
     >>> read_ruler(image, ruler).depths.round(2) + 0.0
     array([ 0., 10., 25.])
-
-    Source: FIB thesis, Article II, §2.1.1 (ruler-based method).
     """
     stack = _checks.volume("image", image)
     reach = whole_number("reach", reach, 0, 1000)

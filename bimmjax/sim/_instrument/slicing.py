@@ -32,12 +32,20 @@ def draw_thickness(
 
     Its shape is (mean/std)², its scale std²/mean.
 
+    Source: FIB thesis, Article II, §2.1.2.
+
     Parameters
     ----------
-    key : random key. The first slices of a longer draw are the same.
-    count : number of slices.
-    mean, std : nm; those of Article III by default.
-    step : nm, optional. Whole multiples of it, at least one, as Article II draws them.
+    key
+        Random key. The first slices of a longer draw are the same.
+    count
+        Number of slices.
+    mean
+        nm; that of Article III by default.
+    std
+        nm; that of Article III by default.
+    step
+        nm, optional. Whole multiples of it, at least one, as Article II draws them.
 
     Returns
     -------
@@ -55,8 +63,6 @@ def draw_thickness(
     >>> thickness = draw_thickness(jax.random.key(0), 4000)
     >>> bool(abs(thickness.mean() - 10.16) < 0.2), bool(abs(thickness.std() - 3.12) < 0.2)
     (True, True)
-
-    Source: FIB thesis, Article II, §2.1.2.
     """
     from scipy.special import gammaincinv
 
@@ -88,8 +94,10 @@ def slice_positions(thickness: Any, *, depth: float | None = None) -> np.ndarray
 
     Parameters
     ----------
-    thickness : (n,) above 0. The first face is at 0; `thickness[i]` lies between faces i and i+1.
-    depth : optional. Faces beyond it are left out.
+    thickness
+        (n,) above 0. The first face is at 0; `thickness[i]` lies between faces i and i+1.
+    depth
+        Optional. Faces beyond it are left out.
 
     Returns
     -------
@@ -129,8 +137,16 @@ def draw_positions(
 
     Parameters
     ----------
-    key, mean, std, step : as for `draw_thickness`.
-    depth : nm; of a volume of n slices `spacing` apart it is (n - 1) · spacing.
+    key
+        As for `draw_thickness`.
+    mean
+        As for `draw_thickness`.
+    std
+        As for `draw_thickness`.
+    step
+        As for `draw_thickness`.
+    depth
+        nm; of a volume of n slices `spacing` apart it is (n - 1) · spacing.
 
     Returns
     -------
@@ -161,13 +177,19 @@ def cut_slices(
 
     Position 0 is the first slice of the volume, (n - 1) · spacing the last.
 
+    Source: FIB thesis, Article II, §2.1.2.
+
     Parameters
     ----------
-    volume : array (z, y, x), or a `Volume`, from which slices are then read as they are wanted.
-    positions : (m,) from 0 to (n - 1) · spacing.
-    spacing : distance of the volume's slices in the unit of `positions`. Default: the
+    volume
+        Array (z, y, x), or a `Volume`, from which slices are then read as they are wanted.
+    positions
+        (m,) from 0 to (n - 1) · spacing.
+    spacing
+        Distance of the volume's slices in the unit of `positions`. Default: the
         `Volume`'s own, 1 for an array.
-    method : "linear": between the two slices around a position, for images; "nearest": one
+    method
+        "linear": between the two slices around a position, for images; "nearest": one
         slice as it is, for labels.
 
     Returns
@@ -188,8 +210,6 @@ def cut_slices(
     >>> ramp = np.arange(5.0)[:, None, None] * np.ones((1, 2, 2))
     >>> cut_slices(ramp, [0.0, 2.5, 10.0], spacing=2.5)[:, 0, 0].tolist()
     [0.0, 1.0, 4.0]
-
-    Source: FIB thesis, Article II, §2.1.2.
     """
     choice("method", method, ("linear", "nearest"))
     lazy = isinstance(volume, Volume)

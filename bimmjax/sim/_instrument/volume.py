@@ -52,8 +52,14 @@ def instrument_volume(
 
     Parameters
     ----------
-    key, settings, surface : as for `instrument`.
-    image : Volume of detected electrons per electron of the beam.
+    key
+        As for `instrument`.
+    settings
+        As for `instrument`.
+    surface
+        As for `instrument`.
+    image
+        Volume of detected electrons per electron of the beam.
 
     Returns
     -------

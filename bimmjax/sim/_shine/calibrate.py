@@ -61,14 +61,21 @@ _STARTS = (
 
 
 class Calibration(NamedTuple):
-    """Of one voltage."""
+    """Of one voltage.
+
+    Attributes
+    ----------
+    model : ShineThrough
+    misfit : float
+        Root mean square of model less Monte Carlo over the range of grey values (2nd to 98th
+        percentile) of each image, counting noise included.
+    noise : float
+        The counting noise alone.
+    """
 
     model: ShineThrough
     misfit: float
-    """Root mean square of model less Monte Carlo over the range of grey values (2nd to 98th
-    percentile) of each image, counting noise included."""
     noise: float
-    """The counting noise alone."""
 
 
 def calibrate(
@@ -85,13 +92,21 @@ def calibrate(
 
     Parameters
     ----------
-    key : random key, of structures and electrons.
-    energies : keV, 0.5 to 30.
-    pore, solid : names or `Material`; the pore may be "vacuum".
-    electrons : per pixel; six images of 64 x 64 pixels for each energy.
-    scale : all lengths of the structures, which at 1 have voxels of 2.5 and 5 nm and ligaments of
+    key
+        Random key, of structures and electrons.
+    energies
+        keV, 0.5 to 30.
+    pore
+        Name or `Material`; it may be "vacuum".
+    solid
+        Name or `Material`.
+    electrons
+        Per pixel; six images of 64 x 64 pixels for each energy.
+    scale
+        All lengths of the structures, which at 1 have voxels of 2.5 and 5 nm and ligaments of
         15 to 110 nm, times this: more where electrons go further.
-    progress : called as `progress(done, in all)`, of images and fits.
+    progress
+        Called as `progress(done, in all)`, of images and fits.
 
     Returns
     -------

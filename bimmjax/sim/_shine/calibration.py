@@ -27,8 +27,10 @@ def shine_through_model(materials: Sequence[str | Material], energy: float) -> S
 
     Parameters
     ----------
-    materials : those of the volume.
-    energy : keV; see `calibrated_model` for those in between and beyond.
+    materials
+        Those of the volume.
+    energy
+        keV; see `calibrated_model` for those in between and beyond.
 
     Returns
     -------
@@ -60,10 +62,13 @@ def calibrated_model(
 
     Parameters
     ----------
-    calibration : by filling of the pores ("epoxy", "vacuum"), then by voltage ("2"), the fields
+    calibration
+        By filling of the pores ("epoxy", "vacuum"), then by voltage ("2"), the fields
         of `ShineThrough`; what `bimmjax simulate calibrate` writes.
-    materials : those of the volume; with vacuum among them the filling is "vacuum".
-    energy : keV.
+    materials
+        Those of the volume; with vacuum among them the filling is "vacuum".
+    energy
+        keV.
 
     Returns
     -------

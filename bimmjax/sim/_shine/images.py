@@ -72,16 +72,25 @@ def backscatter_images(
     it. One scan from the last slice to the first gives all; below its last slice, and beyond its
     sides, the volume goes on as its mirror images.
 
+    Source: compositing of slices as in FIB thesis §2.2.2 is replaced by a model of our own; see
+    docs/guides/simulation.md.
+
     Parameters
     ----------
-    labels : (z, y, x) whole numbers 0 ... M - 1; z is depth. May be traced: it works inside `jit`
+    labels
+        (z, y, x) whole numbers 0 ... M - 1; z is depth. May be traced: it works inside `jit`
         and `vmap`, where values are not checked and a tenth counts as solid with empty pores.
-    materials : of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`; empty pores
+    materials
+        Of each label, names ("gold", "epoxy", "vacuum", ...) or `Material`; empty pores
         are "vacuum".
-    energy : of the beam, keV, 0.5 to 30.
-    spacing : nm, one number or (z, y, x).
-    tilt : degrees, 0 to 52, of the beam towards +y.
-    model : default `shine_through_model(materials, energy)`, calibrated by `monte_carlo`.
+    energy
+        Of the beam, keV, 0.5 to 30.
+    spacing
+        nm, one number or (z, y, x).
+    tilt
+        Degrees, 0 to 52, of the beam towards +y.
+    model
+        Default `shine_through_model(materials, energy)`, calibrated by `monte_carlo`.
 
     Returns
     -------
@@ -107,9 +116,6 @@ def backscatter_images(
     >>> images = backscatter_images(labels, ["epoxy", "gold"], 2.0, spacing=5.0)
     >>> bool(images[0, 8, 12] > 2 * images[0, 8, 2])
     True
-
-    Source: compositing of slices as in FIB thesis §2.2.2 is replaced by a model of our own; see
-    docs/guides/simulation.md.
     """
     found = _checks.material_labels("labels", labels, len(materials))
 
@@ -143,8 +149,10 @@ def backscatter_volume(
 
     Parameters
     ----------
-    source : anything `open_volume` takes; whole numbers 0 ... M - 1.
-    spacing : nm; default that of the source, which must have a unit then. A source without one
+    source
+        Anything `open_volume` takes; whole numbers 0 ... M - 1.
+    spacing
+        nm; default that of the source, which must have a unit then. A source without one
         gets this.
 
     Returns

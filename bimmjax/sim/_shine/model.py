@@ -32,27 +32,40 @@ _OPAQUE = 60.0
 
 
 class ShineThrough(NamedTuple):
-    """The model at one voltage; all positive. Those without a unit named are plain numbers."""
+    """The model at one voltage; all positive. Those without a unit named are plain numbers.
+
+    Attributes
+    ----------
+    depth : float
+        Length after which the beam's share that goes on straight falls to 1/e, over the range.
+    emission : float
+        What is scattered back over the coefficient of a bulk that scatters half back.
+    contrast : float
+        Its power of the bulk's coefficient.
+    exit : float
+        Length over which ways out are absorbed, over the range.
+    width : float
+        nm, standard deviation, of what a way out meets.
+    offset : float
+        nm, how far off to its side it does.
+    clump : float
+        Power of the local share of solid that ways out meet: below 1, finely divided solid is
+        in the way of more of them than the same amount in lumps.
+    cone : float
+        nm of height over which ways out pass to the wider stage.
+    spread : float
+        nm, variance (nm²) that the beam gains per nm of its way.
+    """
 
     depth: float
-    """Length after which the beam's share that goes on straight falls to 1/e, over the range."""
     emission: float
-    """What is scattered back over the coefficient of a bulk that scatters half back."""
     contrast: float
-    """Its power of the bulk's coefficient."""
     exit: float
-    """Length over which ways out are absorbed, over the range."""
     width: float
-    """nm, standard deviation, of what a way out meets."""
     offset: float
-    """nm, how far off to its side it does."""
     clump: float
-    """Power of the local share of solid that ways out meet: below 1, finely divided solid is in the
-    way of more of them than the same amount in lumps."""
     cone: float
-    """nm of height over which ways out pass to the wider stage."""
     spread: float
-    """nm, variance (nm²) that the beam gains per nm of its way."""
 
 
 class Layer(NamedTuple):

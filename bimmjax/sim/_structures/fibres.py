@@ -50,14 +50,22 @@ def fibre_composite(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels.
-    fibre_fraction, pore_fraction : shares of the voxels, both to the voxel.
-    radius : of the fibres, voxels; all are changed by a common small length, to meet the share.
-    direction : (z, y, x), the mean one, of any length.
-    spread : standard deviation, degrees, of the tilt to each of two sides, up to 45.
-    pore_radius, pore_radius_std : mean and standard deviation of the radii of pores, voxels.
-        Default: the fibres' radius, and 0.
+    key
+        Random key.
+    shape
+        (z, y, x) voxels.
+    fibre_fraction, pore_fraction
+        Shares of the voxels, both to the voxel.
+    radius
+        Of the fibres, voxels; all are changed by a common small length, to meet the share.
+    direction
+        (z, y, x), the mean one, of any length.
+    spread
+        Standard deviation, degrees, of the tilt to each of two sides, up to 45.
+    pore_radius
+        Mean of the radii of pores, voxels. Default: the fibres' radius.
+    pore_radius_std
+        Standard deviation of the radii of pores, voxels.
 
     Returns
     -------

@@ -45,10 +45,14 @@ def gaussian_field(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels.
-    length : standard deviation of the Gaussian filter in voxels; 0 leaves the noise white.
-    normalise : "ensemble": mean 0 and variance 1 over all keys, so that one volume's own
+    key
+        Random key.
+    shape
+        (z, y, x) voxels.
+    length
+        Standard deviation of the Gaussian filter in voxels; 0 leaves the noise white.
+    normalise
+        "ensemble": mean 0 and variance 1 over all keys, so that one volume's own
         moments scatter about them; "volume": mean 0 and variance 1 of this very volume.
 
     Returns
@@ -86,8 +90,10 @@ def gaussian_field_area(length: float, level: float) -> float:
 
     Parameters
     ----------
-    length : as in `gaussian_field`, voxels.
-    level : in standard deviations of the field.
+    length
+        As in `gaussian_field`, voxels.
+    level
+        In standard deviations of the field.
 
     Returns
     -------

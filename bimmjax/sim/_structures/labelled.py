@@ -13,24 +13,40 @@ from bimmjax.volumes import Volume
 
 
 class Labelled(NamedTuple):
-    """Labels of N phases, and the truth about their P pairs (0,1), (0,2), (1,2), ..."""
+    """Labels of N phases, and the truth about their P pairs (0,1), (0,2), (1,2), ...
+
+    Attributes
+    ----------
+    labels : array
+        (z, y, x) uint8, 0 ... N-1.
+    fractions : array
+        (N,) share of the voxels of each phase, counted.
+    interface_areas : array
+        (P,) area per volume, 1/voxel, of the surface between voxels, before it was sampled; NaN
+        where it is not known.
+    interface_areas_std : array
+        (P,) standard error of the areas: 0 unless they were measured on a part of the volume.
+    """
 
     labels: np.ndarray
-    """(z, y, x) uint8, 0 ... N-1."""
     fractions: np.ndarray
-    """(N,) share of the voxels of each phase, counted."""
     interface_areas: np.ndarray
-    """(P,) area per volume, 1/voxel, of the surface between voxels, before it was sampled; NaN
-    where it is not known."""
     interface_areas_std: np.ndarray
-    """(P,) standard error of the areas: 0 unless they were measured on a part of the volume."""
 
 
 class LabelledVolume(NamedTuple):
-    """As `Labelled`, of a volume that is made box by box as it is read, whatever its size."""
+    """As `Labelled`, of a volume that is made box by box as it is read, whatever its size.
+
+    Attributes
+    ----------
+    volume : Volume
+        Of uint8 labels, with voxel size and unit; `bimmjax.convert` writes it.
+    fractions : array
+    interface_areas : array
+    interface_areas_std : array
+    """
 
     volume: Volume
-    """Of uint8 labels, with voxel size and unit; `bimmjax.convert` writes it."""
     fractions: np.ndarray
     interface_areas: np.ndarray
     interface_areas_std: np.ndarray
@@ -41,8 +57,10 @@ def label_structure(structure: Structure, *, periodic: bool = False) -> Labelled
 
     Parameters
     ----------
-    structure : such as `levelled_wave` and `gaussian_structure` make.
-    periodic : whether it repeats, as for `interface_areas`.
+    structure
+        Such as `levelled_wave` and `gaussian_structure` make.
+    periodic
+        Whether it repeats, as for `interface_areas`.
 
     Returns
     -------

@@ -34,12 +34,17 @@ def packed_spheres(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels; the volume is periodic.
-    solid_fraction : share of the voxels that the spheres get, to the voxel; up to about 0.55.
-    diameter : voxels; or the lowest and the highest, between which diameters are drawn evenly.
+    key
+        Random key.
+    shape
+        (z, y, x) voxels; the volume is periodic.
+    solid_fraction
+        Share of the voxels that the spheres get, to the voxel; up to about 0.55.
+    diameter
+        voxels; or the lowest and the highest, between which diameters are drawn evenly.
         All are then changed by a common small length, so that the share is met.
-    gap : least distance between two surfaces, voxels.
+    gap
+        Least distance between two surfaces, voxels.
 
     Returns
     -------

@@ -26,14 +26,22 @@ def random_pores(
 ) -> Labelled:
     """A solid (phase 1) with spherical pores (phase 0) at random places, which may overlap.
 
+    Source: FIB thesis, Article I §2.1.1.3 (random pore generation method).
+
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels; the volume is periodic.
-    solid_fraction : share of the voxels that the solid keeps, to the voxel: pores are added
+    key
+        Random key.
+    shape
+        (z, y, x) voxels; the volume is periodic.
+    solid_fraction
+        Share of the voxels that the solid keeps, to the voxel: pores are added
         until there are enough, and all are then shrunk by a common small length.
-    radius, radius_std : mean and standard deviation of the pores' radii, which are normal, voxels.
-        Radii below 1 or above what the volume holds are drawn again.
+    radius
+        Mean of the pores' radii, which are normal, voxels.
+    radius_std
+        Standard deviation of the pores' radii, voxels. Radii below 1 or above what the volume
+        holds are drawn again.
 
     Returns
     -------
@@ -52,8 +60,6 @@ def random_pores(
     >>> from bimmjax.sim import random_pores
     >>> random_pores(jax.random.key(0), (32, 32, 32), 0.75, 5.0, 1.0).fractions.tolist()
     [0.25, 0.75]
-
-    Source: FIB thesis, Article I §2.1.1.3 (random pore generation method).
     """
     rng = generator(key)
     shape = _checks.volume_shape("shape", shape)

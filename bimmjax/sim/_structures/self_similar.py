@@ -35,16 +35,23 @@ def self_similar(
 ) -> Labelled:
     """What is solid in a volume and in smaller copies of it, each turned at random.
 
+    Source: FIB thesis, Article I §2.1.1.2 (self-similarity method), there slice by slice.
+
     Parameters
     ----------
-    key : random key.
-    volume : (z, y, x), bool or integers of two values: 0 in pores. Beyond its faces it is
+    key
+        Random key.
+    volume
+        (z, y, x), bool or integers of two values: 0 in pores. Beyond its faces it is
         continued as in a mirror.
-    solid_fraction : share of the voxels that are solid in all copies, to the voxel. All surfaces
+    solid_fraction
+        Share of the voxels that are solid in all copies, to the voxel. All surfaces
         are moved by a common distance, which shrinks and grows with the copies: each keeps the
         same share of its own.
-    scales : sizes of the copies relative to `volume`. The first is not turned.
-    shape : (z, y, x) voxels of the result. Default: that of `volume`.
+    scales
+        Sizes of the copies relative to `volume`. The first is not turned.
+    shape
+        (z, y, x) voxels of the result. Default: that of `volume`.
 
     Returns
     -------
@@ -66,8 +73,6 @@ def self_similar(
     >>> given = label_structure(levelled_wave(jax.random.key(0), (48, 48, 48), 0.5, 32.0))
     >>> self_similar(jax.random.key(1), given.labels, 0.25).fractions.tolist()
     [0.75, 0.25]
-
-    Source: FIB thesis, Article I §2.1.1.2 (self-similarity method), there slice by slice.
     """
     from scipy.ndimage import affine_transform
     from scipy.spatial.transform import Rotation

@@ -23,12 +23,17 @@ class Structure(NamedTuple):
     below the field, so only neighbours in the order of labels touch. N-1 fields with one level
     each are `mixed` phases: phase 0 is where field 0 lies below its level, phase 1 is where,
     in what is left, field 1 lies below its level, and so on; every two phases touch.
+
+    Attributes
+    ----------
+    fields : array
+        (1, z, y, x) or (N-1, z, y, x), float32.
+    levels : array
+        (N-1,) float32.
     """
 
     fields: jax.Array
-    """(1, z, y, x) or (N-1, z, y, x), float32."""
     levels: jax.Array
-    """(N-1,) float32."""
 
 
 def structure_labels(structure: Structure) -> jax.Array:
@@ -36,7 +41,8 @@ def structure_labels(structure: Structure) -> jax.Array:
 
     Parameters
     ----------
-    structure : fields (F, z, y, x) and levels (N-1,).
+    structure
+        Fields (F, z, y, x) and levels (N-1,).
 
     Returns
     -------
@@ -142,14 +148,20 @@ def gaussian_structure(
 
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels; the structure is periodic.
-    fractions : one positive number per phase, summing to 1.
-    length : std of the Gaussian filter of the fields, voxels; the mean chord through
+    key
+        Random key.
+    shape
+        (z, y, x) voxels; the structure is periodic.
+    fractions
+        One positive number per phase, summing to 1.
+    length
+        std of the Gaussian filter of the fields, voxels; the mean chord through
         either phase of a half-and-half structure is 4.4 times that.
-    arrangement : "mixed": N-1 independent fields, every two phases touch; "nested": one field,
+    arrangement
+        "mixed": N-1 independent fields, every two phases touch; "nested": one field,
         phases touch in order. With two phases they are the same.
-    levels : "volume": this volume has the fractions, exact to a voxel (and ties of equal
+    levels
+        "volume": this volume has the fractions, exact to a voxel (and ties of equal
         float32 values, a few voxels in 256³); "ensemble": they hold on average over keys, so
         that `expected_interface_areas` is the mean truth.
 

@@ -68,8 +68,10 @@ def interface_areas(structure: Structure, *, periodic: bool = True) -> np.ndarra
 
     Parameters
     ----------
-    structure : fields (F, z, y, x) and levels (N-1,).
-    periodic : whether the volume repeats; if so its area includes the surface between the last
+    structure
+        Fields (F, z, y, x) and levels (N-1,).
+    periodic
+        Whether the volume repeats; if so its area includes the surface between the last
         layer of voxels and the first, else it is that between the voxels' centres.
 
     Returns
@@ -202,7 +204,12 @@ def expected_interface_areas(
 
     Parameters
     ----------
-    fractions, length, arrangement : as in `gaussian_structure`.
+    fractions
+        As in `gaussian_structure`.
+    length
+        As in `gaussian_structure`.
+    arrangement
+        As in `gaussian_structure`.
 
     Returns
     -------

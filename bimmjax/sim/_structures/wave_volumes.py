@@ -42,8 +42,10 @@ def ligament_wavelength(ligament: float, solid_fraction: float) -> float:
 
     Parameters
     ----------
-    ligament : any unit of length.
-    solid_fraction : between 0 and 1.
+    ligament
+        Any unit of length.
+    solid_fraction
+        Between 0 and 1.
 
     Examples
     --------
@@ -72,14 +74,31 @@ def levelled_wave_volume(
 
     The level is found before this returns, by a pass over the volume.
 
+    Source: FIB thesis, Article I §2.1.1.1 (levelled wave method).
+
     Parameters
     ----------
-    key, shape, solid_fraction, wavelength, count, periodic : as for `levelled_wave`; the solid
-        gets its share to the voxel. The same key gives the same waves, and the same labels but
-        for voxels within 1e-5 of the level.
-    spacing, unit : voxel size, kept in the volume.
-    area : False leaves out the area (NaN), which takes longer than all else.
-    progress : called as `progress(voxels done, voxels in all)`.
+    key
+        As for `levelled_wave`. The same key gives the same waves, and the same labels but for
+        voxels within 1e-5 of the level.
+    shape
+        As for `levelled_wave`.
+    solid_fraction
+        As for `levelled_wave`; the solid gets its share to the voxel.
+    wavelength
+        As for `levelled_wave`.
+    count
+        As for `levelled_wave`.
+    periodic
+        As for `levelled_wave`.
+    spacing
+        Voxel size, kept in the volume.
+    unit
+        Of `spacing`.
+    area
+        False leaves out the area (NaN), which takes longer than all else.
+    progress
+        Called as `progress(voxels done, voxels in all)`.
 
     Returns
     -------
@@ -99,8 +118,6 @@ def levelled_wave_volume(
     >>> made = levelled_wave_volume(jax.random.key(0), (40, 40, 40), 0.25, 12.0)
     >>> made.volume.shape, made.fractions.tolist()
     ((40, 40, 40), [0.75, 0.25])
-
-    Source: FIB thesis, Article I §2.1.1.1 (levelled wave method).
     """
     key = host_key(key)
     shape = _checks.volume_shape("shape", shape)
@@ -183,18 +200,27 @@ def hierarchical_wave(
 ) -> Labelled:
     """Ligaments that are porous themselves: what is solid in two levelled waves (HNPG).
 
+    Source: FIB thesis, §2.1.1 and Article I §2.1.1.1; Li et al. (2020).
+
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels.
-    solid_fraction : share of the voxels that are solid in both, to the voxel.
-    wavelengths : of the upper and of the lower level of the hierarchy, voxels, from two to the
+    key
+        Random key.
+    shape
+        (z, y, x) voxels.
+    solid_fraction
+        Share of the voxels that are solid in both, to the voxel.
+    wavelengths
+        Of the upper and of the lower level of the hierarchy, voxels, from two to the
         shortest edge; `ligament_wavelength` tells them from ligaments. Hierarchical nanoporous
         gold has ligaments of 110 nm and 15 nm.
-    upper_fraction : share of the upper level's own solid. Default: the root of
+    upper_fraction
+        Share of the upper level's own solid. Default: the root of
         `solid_fraction`, so that both levels are alike.
-    count : number of waves of each level.
-    periodic : whether the volume repeats.
+    count
+        Number of waves of each level.
+    periodic
+        Whether the volume repeats.
 
     Returns
     -------
@@ -214,8 +240,6 @@ def hierarchical_wave(
     >>> found = hierarchical_wave(jax.random.key(0), (48, 48, 48), 0.25, (40.0, 8.0))
     >>> found.fractions.tolist()
     [0.75, 0.25]
-
-    Source: FIB thesis, §2.1.1 and Article I §2.1.1.1; Li et al. (2020).
     """
     volume, *truth = hierarchical_wave_volume(
         key, shape, solid_fraction, wavelengths,

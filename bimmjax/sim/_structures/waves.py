@@ -26,12 +26,18 @@ _ROWS = 2048
 
 
 class Waves(NamedTuple):
-    """Plane waves: cos(2π (cycles · place + phase)), summed and scaled to a variance of 1."""
+    """Plane waves: cos(2π (cycles · place + phase)), summed and scaled to a variance of 1.
+
+    Attributes
+    ----------
+    cycles : array
+        (n, 3) float32, along z, y, x, cycles per voxel, -1/2 to 1/2, in whole 2⁻³².
+    phases : array
+        (n,) float32, cycles.
+    """
 
     cycles: Array
-    """(n, 3) float32, along z, y, x, cycles per voxel, -1/2 to 1/2, in whole 2⁻³²."""
     phases: Array
-    """(n,) float32, cycles."""
 
 
 def draw_waves(
@@ -39,12 +45,18 @@ def draw_waves(
 ) -> Waves:
     """Waves of one wavelength in directions that are uniform over the sphere.
 
+    Source: FIB thesis, §2.1 (levelled wave method); Cahn (1965), Soyarslan et al. (2018).
+
     Parameters
     ----------
-    key : random key.
-    wavelength : voxels, at least two.
-    count : number of waves.
-    period : (z, y, x) voxels, optional. The field then repeats with it: waves move to the nearest
+    key
+        Random key.
+    wavelength
+        Voxels, at least two.
+    count
+        Number of waves.
+    period
+        (z, y, x) voxels, optional. The field then repeats with it: waves move to the nearest
         ones that do, so their lengths differ a little.
 
     Returns
@@ -63,8 +75,6 @@ def draw_waves(
     >>> waves = draw_waves(jax.random.key(0), 20.0)
     >>> bool(np.allclose(np.linalg.norm(waves.cycles, axis=1), 1 / 20, rtol=1e-5))
     True
-
-    Source: FIB thesis, §2.1 (levelled wave method); Cahn (1965), Soyarslan et al. (2018).
     """
     key = _checks.random_key("key", key)
     real_number("wavelength", wavelength, 2.0, 1e9)
@@ -97,8 +107,10 @@ def wave_field(waves: Waves, shape: Shape, start: Shape = (0, 0, 0)) -> Array:
     Parameters
     ----------
     waves : Waves
-    shape : (z, y, x) voxels of the box.
-    start : its first voxel. Boxes fit together: the same voxel has the same value in any, up to
+    shape
+        (z, y, x) voxels of the box.
+    start
+        Its first voxel. Boxes fit together: the same voxel has the same value in any, up to
         the order of sums (1e-5).
 
     Examples
@@ -171,14 +183,22 @@ def levelled_wave(
 ) -> Structure:
     """Pores (phase 0) and solid (phase 1) on either side of a level of a wave field.
 
+    Source: FIB thesis, §2.1 (levelled wave method).
+
     Parameters
     ----------
-    key : random key.
-    shape : (z, y, x) voxels.
-    solid_fraction : share of the voxels that the solid gets, to the voxel (up to ties).
-    wavelength : voxels, from two to the shortest edge.
-    count : number of waves.
-    periodic : whether the volume repeats.
+    key
+        Random key.
+    shape
+        (z, y, x) voxels.
+    solid_fraction
+        Share of the voxels that the solid gets, to the voxel (up to ties).
+    wavelength
+        Voxels, from two to the shortest edge.
+    count
+        Number of waves.
+    periodic
+        Whether the volume repeats.
 
     Returns
     -------
@@ -199,8 +219,6 @@ def levelled_wave(
     >>> body = levelled_wave(jax.random.key(0), (32, 32, 32), 0.25, 12.0)
     >>> float(structure_labels(body).mean())
     0.25
-
-    Source: FIB thesis, §2.1 (levelled wave method).
     """
     shape = _checks.volume_shape("shape", shape)
     share = real_number("solid_fraction", solid_fraction, 0.0, 1.0)

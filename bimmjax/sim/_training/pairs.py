@@ -32,32 +32,56 @@ _EVERYTHING = (slice(None), slice(None), slice(None))
 
 
 class TrainingPair(NamedTuple):
-    """Images of a structure at K voltages, with what is true of them, (z, y, x) each."""
+    """Images of a structure at K voltages, with what is true of them, (z, y, x) each.
+
+    Attributes
+    ----------
+    images : array
+        (K, z, y, x) float32: 0 to 1, or electrons seen per electron sent without an instrument.
+    truth : array
+        (z, y, x) uint8, 0 pore, 1 solid, in the very slices that are imaged.
+    positions : array
+        (z,) float64, nm, depths of the slices.
+    shifts : array
+        (K, z, 2) float32, pixels along y and x by which drift moved the images off their truth.
+    gains : array
+        (K, z) float32, by which grey levels were multiplied.
+    offsets : array
+        (K, z) float32, added to them then.
+    solid_fraction : float
+        Of the structure as a whole, of which the images show a part.
+    layers : array
+        (l, y, x) uint8, the truth between the first and the last slice too: layers one voxel
+        apart, those at the slices' positions among them.
+    """
 
     images: np.ndarray
-    """(K, z, y, x) float32: 0 to 1, or electrons seen per electron sent without an instrument."""
     truth: np.ndarray
-    """(z, y, x) uint8, 0 pore, 1 solid, in the very slices that are imaged."""
     positions: np.ndarray
-    """(z,) float64, nm, depths of the slices."""
     shifts: np.ndarray
-    """(K, z, 2) float32, pixels along y and x by which drift moved the images off their truth."""
     gains: np.ndarray
-    """(K, z) float32, by which grey levels were multiplied."""
     offsets: np.ndarray
-    """(K, z) float32, added to them then."""
     solid_fraction: float
-    """Of the structure as a whole, of which the images show a part."""
     layers: np.ndarray
-    """(l, y, x) uint8, the truth between the first and the last slice too: layers one voxel apart,
-    those at the slices' positions among them."""
 
 
 class TrainingVolumes(NamedTuple):
-    """As `TrainingPair`, of any size: images and truth are made as they are read."""
+    """As `TrainingPair`, of any size: images and truth are made as they are read.
+
+    Attributes
+    ----------
+    images : tuple[Volume, ...]
+        One for each voltage.
+    truth : Volume
+    positions : array
+    shifts : array
+    gains : array
+    offsets : array
+    solid_fraction : float
+    layers : Volume
+    """
 
     images: tuple[Volume, ...]
-    """One for each voltage."""
     truth: Volume
     positions: np.ndarray
     shifts: np.ndarray
@@ -74,11 +98,15 @@ def training_pair(key: jax.Array, settings: TrainingSettings | None = None) -> T
     and beside them as far as drift may reach, so that nothing made up is seen. Slices of uneven
     thickness are cut at whole voxels: the image is that of the very slice whose labels are told.
 
+    Source: FIB thesis, §2.2; Article I §2.2, Article II §2.1.2; the model of images is ours.
+
     Parameters
     ----------
-    key : random key; of a set, `jax.random.fold_in(key, n)` for volume n. The same key gives the
+    key
+        Random key; of a set, `jax.random.fold_in(key, n)` for volume n. The same key gives the
         same pair, bit by bit on the same machine.
-    settings : see `TrainingSettings`, its defaults if None.
+    settings
+        See `TrainingSettings`, its defaults if None.
 
     Returns
     -------
@@ -97,8 +125,6 @@ def training_pair(key: jax.Array, settings: TrainingSettings | None = None) -> T
     >>> pair = training_pair(jax.random.key(0), settings)
     >>> pair.images.shape, pair.truth.shape, pair.positions[:3].tolist()
     ((1, 8, 32, 32), (8, 32, 32), [0.0, 5.0, 10.0])
-
-    Source: FIB thesis, §2.2; Article I §2.2, Article II §2.1.2; the model of images is ours.
     """
     volumes = training_volumes(key, settings)
     images = np.stack([image.read(*_EVERYTHING) for image in volumes.images])

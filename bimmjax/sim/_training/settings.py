@@ -28,39 +28,59 @@ REGISTERED = Instrument(drift_walk=0.0)
 
 
 class TrainingSettings(NamedTuple):
-    """Of a set of images with their truth; lengths in nm."""
+    """Of a set of images with their truth; lengths in nm.
+
+    Attributes
+    ----------
+    shape : tuple[int, int, int]
+        Slices, rows and columns of each image.
+    spacing : float
+        Edge of a voxel.
+    energies : tuple[float, ...]
+        keV, one image each.
+    kind : str
+        "wave", "hierarchical" or "pores".
+    lengths : tuple[float, ...] or None
+        Mean ligament diameter of a wave (30), of both levels of a hierarchy (110 and 15), or
+        mean and standard deviation of the radii of pores (40 and 10); see `measure`.
+    measure : str
+        What `lengths` are of waves: "ligament" (`ligament_wavelength`) or "wavelength".
+    solid_fraction : tuple[float, float]
+        Drawn evenly between these, one for each volume.
+    solid : str or Material
+    pore : str or Material
+    tilt : float
+        Degrees, 0 to 52.
+    thickness : tuple[float, float] or None
+        Mean and standard deviation of slices of uneven thickness; a voxel each by default.
+    instrument : Instrument or None
+        None leaves clean yields. Its `black` and `white` are set by `levels`.
+    levels : tuple[float, float] or None
+        Yields that become 0 and 1; by default `detector_levels` at each voltage.
+    below : int or None
+        Slices of the structure below the last image; by default as deep as electrons come from.
+    waves : int
+        Of each level.
+    models : tuple[ShineThrough, ...] or None
+        One for each voltage, if not those shipped.
+    """
 
     shape: tuple[int, int, int] = (64, 256, 256)
-    """Slices, rows and columns of each image."""
     spacing: float = 5.0
-    """Edge of a voxel."""
     energies: tuple[float, ...] = (1.0, 2.0, 4.0)
-    """keV, one image each."""
     kind: str = "hierarchical"
-    """"wave", "hierarchical" or "pores"."""
     lengths: tuple[float, ...] | None = None
-    """Mean ligament diameter of a wave (30), of both levels of a hierarchy (110 and 15), or mean
-    and standard deviation of the radii of pores (40 and 10); see `measure`."""
     measure: str = "ligament"
-    """What `lengths` are of waves: "ligament" (`ligament_wavelength`) or "wavelength"."""
     solid_fraction: tuple[float, float] = (0.1, 0.4)
-    """Drawn evenly between these, one for each volume."""
     solid: str | Material = "gold"
     pore: str | Material = "epoxy"
     tilt: float = 0.0
-    """Degrees, 0 to 52."""
     thickness: tuple[float, float] | None = None
-    """Mean and standard deviation of slices of uneven thickness; a voxel each by default."""
     instrument: Instrument | None = REGISTERED
-    """None leaves clean yields. Its `black` and `white` are set by `levels`."""
     levels: tuple[float, float] | None = None
-    """Yields that become 0 and 1; by default `detector_levels` at each voltage."""
     below: int | None = None
-    """Slices of the structure below the last image; by default as deep as electrons come from."""
     waves: int = 200
-    """Of each level."""
     models: tuple[ShineThrough, ...] | None = None
-    """One for each voltage, if not those shipped."""
 
 
 class Sizes(NamedTuple):
