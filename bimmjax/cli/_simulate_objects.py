@@ -62,11 +62,21 @@ def pores(
     shape: _options.Shape = "128",
     solid_fraction: _options.Solid = 0.3,
     radius: Annotated[
-        float, typer.Option(metavar="LENGTH", help="Mean radius, in the unit of --spacing.")
-    ] = 8.0,
+        float | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Mean radius, in the unit of --spacing. Default: 8 voxels.",
+            show_default=False,
+        ),
+    ] = None,
     radius_std: Annotated[
-        float, typer.Option(metavar="LENGTH", help="Standard deviation of the radii.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Standard deviation of the radii. Default: a quarter of --radius.",
+            show_default=False,
+        ),
+    ] = None,
     seed: _options.Seed = 0,
     spacing: _options.Spacing = None,
     unit: _shared.Unit = None,
@@ -82,6 +92,8 @@ def pores(
     from bimmjax import sim
 
     order = Order("pores", shape, seed, spacing, unit, out, overwrite, pictures, quiet)
+    radius = order.lengths(8.0)[0] if radius is None else radius
+    radius_std = 0.25 * radius if radius_std is None else radius_std
     settings = {"solid_fraction": solid_fraction, "radius": radius, "radius_std": radius_std}
     write_structure(
         order,
@@ -101,9 +113,12 @@ def spheres(
     diameter: Annotated[
         str,
         typer.Option(
-            metavar="LOW HIGH", help="Between which diameters are drawn, in the unit of --spacing."
+            metavar="LOW HIGH",
+            help="Between which diameters are drawn, in the unit of --spacing. "
+            "Default: 12 to 15 voxels.",
+            show_default=False,
         ),
-    ] = "12,15",
+    ] = "",
     gap: Annotated[
         float, typer.Option(metavar="VOXELS", help="Least distance between two surfaces.")
     ] = 0.5,
@@ -123,7 +138,7 @@ def spheres(
     from bimmjax.cli._numbers import numbers_of
 
     order = Order("spheres", shape, seed, spacing, unit, out, overwrite, pictures, quiet)
-    ends = numbers_of("diameter", diameter)
+    ends = numbers_of("diameter", diameter) if diameter else order.lengths(12.0, 15.0)
     assert ends is not None
     settings = {"solid_fraction": solid_fraction, "diameter": ends, "gap": gap}
     write_structure(
@@ -145,8 +160,13 @@ def fibres(
         float, typer.Option(metavar="F", help="Share of the fibres, met to the voxel.")
     ] = 0.3,
     radius: Annotated[
-        float, typer.Option(metavar="LENGTH", help="Of the fibres, in the unit of --spacing.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Of the fibres, in the unit of --spacing. Default: 5 voxels.",
+            show_default=False,
+        ),
+    ] = None,
     direction: Annotated[
         str, typer.Option(metavar="Z Y X", help="The fibres' mean direction.")
     ] = "0,0,1",
@@ -180,6 +200,7 @@ def fibres(
         raise InputError(f"solid_fraction: got {solid_fraction:g}, wants a share between 0 and 1")
     mean = numbers_of("direction", direction, 3)
     assert mean is not None
+    radius = order.lengths(5.0)[0] if radius is None else radius
     hole = radius if pore_radius is None else pore_radius
     settings = {
         "solid_fraction": solid_fraction, "fibre_fraction": fibre_fraction, "radius": radius,

@@ -69,6 +69,10 @@ class Order:
         """A length in the unit, in voxels."""
         return length / (self.voxel or 1.0)
 
+    def lengths(self, *voxels: float) -> tuple[float, ...]:
+        """Lengths in voxels, in the unit."""
+        return tuple(length * (self.voxel or 1.0) for length in voxels)
+
     def key(self) -> jax.Array:
         """The random key of the seed."""
         import jax

@@ -38,6 +38,8 @@ def label(work: Work, plan: Plan, stacks: Mapping[str, Volume]) -> dict[str, Any
         else:
             phases, told = plan.label.phases, {"method": plan.label.method}
             found = _by_method(plan.label.method, phases, volume)
+            # What lies below its threshold is one more.
+            phases += plan.label.method == "spatial-kmeans"
         told["stack"] = looked_at(plan)
         labels = work.write("labels", found)
     told |= shares(labels, phases)
