@@ -11,7 +11,8 @@ _PACKAGE = Path(__file__).resolve().parents[2] / "bimmjax"
 _ERRORS = {"InputError", "TeamError", "Diverged", "BadParameter", "UsageError"}
 
 
-# Texts that are kept or returned before they are given: function or name, and what they are.
+# Texts that are kept or returned before they are given: function or name, and what they are. What
+# is gathered in a new way has to be listed here, or it is not seen.
 _KEPT = {
     "_TOO_MANY": "warning",
     "_NO_BLOCK": "warning",

@@ -1,4 +1,4 @@
-"""The pages of the reference: every public name of every module, so that none can be forgotten."""
+"""The pages of the reference: every public name of every module that is listed here."""
 
 from __future__ import annotations
 

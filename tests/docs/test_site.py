@@ -20,6 +20,8 @@ LOOKED_AT = [
     "index.html",
     "choose.html",
     "theory.html",
+    "formats.html",
+    "messages.html",
     "tutorials/fit.html",
     "guides/networks.html",
     "reference/models.html",
@@ -86,6 +88,9 @@ def test_nothing_is_loaded_from_elsewhere_and_every_formula_is_drawn(site: Path)
 def test_every_public_name_is_in_the_reference(site: Path):
     import bimmjax
 
+    for name in bimmjax.__all__:
+        if isinstance(getattr(bimmjax, name), type(bimmjax)):
+            assert (site / "reference" / f"{name}.html").is_file(), name
     page = (site / "reference" / "bimmjax.html").read_text("utf-8")
     for name in bimmjax.__all__:
         if isinstance(getattr(bimmjax, name), type(bimmjax)) or name.startswith("__"):
