@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -160,6 +159,3 @@ class PlaneExamples:
         planes = np.where(rows, truth, np.float32(0.5))
         flip = tuple(slice(None, None, int(step)) for step in rng.choice((-1, 1), 2))
         return planes[flip], known[flip], cubic[flip], truth[flip]
-
-
-Drawer = Callable[[np.random.Generator, int], Batch]
