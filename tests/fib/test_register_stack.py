@@ -167,6 +167,17 @@ def test_what_changes_smoothly_is_the_structures():
     np.testing.assert_allclose(without_structure(np.zeros((50, 2))), 0.0)
 
 
+@pytest.mark.parametrize("at", [90, 199])
+def test_a_jump_moves_no_slice_before_it(at):
+    drift = np.random.default_rng(17).normal(0, 0.3, (200, 2)).cumsum(0)
+    drift -= drift[0]
+    jumped = drift + np.where(np.arange(200) >= at, 30.0, 0.0)[:, None]
+    plain, found = without_structure(drift), without_structure(jumped)
+    assert rms(found[:at] - plain[:at]) < 0.2
+    # The step itself is kept with what the drift did there, which elsewhere may be filtered.
+    assert rms(found[at:] - plain[at:] - 30.0) < 1.0
+
+
 def test_a_straight_line_is_taken_off():
     stack, _ = drifting(12)
     plain = register_stack(stack, detrend="none").shifts

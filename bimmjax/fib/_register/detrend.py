@@ -6,10 +6,12 @@ import numpy as np
 from scipy.fft import dct, idct
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
+from scipy.stats import median_abs_deviation
 
 _FEWEST = 24
 _SMOOTHED = 3.0  # slices
 _STEADY = 4.0
+_ALONE = 5.0  # standard deviations of the other steps
 _STARTS = ((-2.0, 3.0), (0.0, 3.0), (0.0, 8.0), (2.0, 3.0), (2.0, 8.0))
 
 
@@ -20,8 +22,10 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
     structure seems to move, which changes smoothly over some slices. The power of each is fitted
     to the cosine transform of the measured steps (Whittle's likelihood), and the steps are
     filtered by the share of the first two (Wiener). The mean step goes too, unless it is four
-    times as large as the smoothed steps scatter: no structure runs that steadily aside. Stacks
-    below 24 slices are returned as they are.
+    times as large as the smoothed steps scatter: no structure runs that steadily aside. A step
+    that stands alone (a jump of the stage, a slice that was not found) takes no part in this and
+    stays what it is, or it would be spread over all slices. Stacks below 24 slices are returned
+    as they are.
 
     Parameters
     ----------
@@ -35,10 +39,13 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
 
 
 def _filtered(steps: np.ndarray) -> np.ndarray:
-    mean = steps.mean()
-    scatter = gaussian_filter1d(steps, _SMOOTHED, mode="reflect").std()
+    middle = np.median(steps)
+    near = np.abs(steps - middle) <= _ALONE * median_abs_deviation(steps, scale="normal")
+    mean = steps[near].mean()
+    around = np.where(near, steps - mean, 0.0)
+    scatter = gaussian_filter1d(around, _SMOOTHED, mode="reflect").std()
     kept = mean if abs(mean) > _STEADY * scatter else 0.0
-    waves = np.asarray(dct(steps - mean, norm="ortho"))
+    waves = np.asarray(dct(around, norm="ortho"))
     power = waves[1:] ** 2
     unit = power.mean()
     if unit < 1e-16:
@@ -46,7 +53,7 @@ def _filtered(steps: np.ndarray) -> np.ndarray:
     omega = np.pi * np.arange(steps.size) / steps.size
     walk, jitter, own = _fitted(omega[1:], power / unit, omega)
     share = (walk + jitter) / (walk + jitter + own)
-    return kept + np.asarray(idct(share * waves, norm="ortho"))
+    return kept + np.where(near, np.asarray(idct(share * waves, norm="ortho")), steps - mean)
 
 
 def _fitted(
