@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.scipy.special import logit
 
 _SMALLEST_WEIGHT = 1e-10
@@ -140,7 +140,8 @@ def from_unconstrained(free: Unconstrained) -> Params:
     phases = free.intensities.shape[0]
     basis = _contrasts(free.weights.shape[0] + 1)
     logs = jnp.asarray(basis, free.weights.dtype) @ free.weights
-    weights = jnp.exp(logs - jnp.max(logs))
+    # A maximum's own slope cancels, and is no number where the compiler rounds twice otherwise.
+    weights = jnp.exp(logs - lax.stop_gradient(jnp.max(logs)))
     weights = weights / jnp.sum(weights)
     rho = free.correlation_logit
     return Params(

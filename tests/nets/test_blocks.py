@@ -143,6 +143,16 @@ def test_pooling_takes_the_largest_of_each_block():
     np.testing.assert_array_equal(found, wanted)
 
 
+def test_a_block_has_one_largest_voxel_though_many_are_equal():
+    x = jnp.ones((1, 4, 2, 1)).at[0, 3, 1, 0].set(2.0).at[0, 0, 0, 0].set(jnp.nan)
+    slope = jax.grad(lambda x: MaxPool((2, 2))(x)[0, 1, 0, 0])(x)
+    assert slope[0, 2:, :, 0].tolist() == [[0.0, 0.0], [0.0, 1.0]]
+    slope = jax.grad(lambda x: MaxPool((2, 2))(x).sum())(jnp.zeros((1, 4, 6, 2)))
+    assert slope.reshape(2, 2, 3, 2, 2).sum((1, 3)).tolist() == np.ones((2, 3, 2)).tolist()
+    # What is no number stays so.
+    assert jnp.isnan(MaxPool((2, 2))(x)[0, :, 0, 0]).tolist() == [True, False]
+
+
 def test_pooling_over_overlapping_windows_equals_that_of_torch():
     torch = pytest.importorskip("torch")
     x = random(1, 8, 6, 2)

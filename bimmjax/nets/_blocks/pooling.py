@@ -19,12 +19,15 @@ class MaxPool(nnx.Module):
         self.factor = tuple(factor)
 
     def __call__(self, x: Array) -> Array:
-        # A reshape and a maximum: the gradient of a window reduction is a slow scatter.
-        shape, axes = [x.shape[0]], []
-        for n, factor in zip(x.shape[1:-1], self.factor, strict=True):
-            axes.append(len(shape) + 1)
-            shape += [n // factor, factor]
-        return x.reshape(*shape, x.shape[-1]).max(axes)
+        # Choices one by one. The gradient of a window reduction is a slow scatter, and that of
+        # `max` divides by how many equal the largest: none do, and it is no number, where the
+        # compiler works a voxel out anew and rounds otherwise.
+        for axis, factor in enumerate(self.factor, 1):
+            blocks = x.reshape(*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :])
+            x, *others = jnp.moveaxis(blocks, axis + 1, 0)
+            for other in others:
+                x = jnp.where((x >= other) | jnp.isnan(x), x, other)
+        return x
 
     @property
     def reach(self) -> list[Layer]:
