@@ -231,9 +231,7 @@ def test_real_volumes_converge(shared_data: Path):
     for name in ("bone_128x128x128.tif", "fibers_150x150x150.tif"):
         found = bimmjax.fit(shared_data / name, 2, noise="per_phase", **PLAIN)
         assert found.converged, name
-        flat = bimmjax.fit(
-            shared_data / name, 2, noise="per_phase", interface="flat", **PLAIN
-        )
+        flat = bimmjax.fit(shared_data / name, 2, noise="per_phase", interface="flat", **PLAIN)
         assert found.nll <= flat.nll + 1e-3
 
 

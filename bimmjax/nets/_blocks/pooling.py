@@ -23,7 +23,9 @@ class MaxPool(nnx.Module):
         # `max` divides by how many equal the largest: none do, and it is no number, where the
         # compiler works a voxel out anew and rounds otherwise.
         for axis, factor in enumerate(self.factor, 1):
-            blocks = x.reshape(*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :])
+            blocks = x.reshape(
+                *x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :]
+            )
             x, *others = jnp.moveaxis(blocks, axis + 1, 0)
             for other in others:
                 x = jnp.where((x >= other) | jnp.isnan(x), x, other)
