@@ -43,6 +43,7 @@ def fitted(two: Artificial) -> bimmjax.Fit:
     return bimmjax.fit(two.image, 2)
 
 
+@pytest.mark.numerics
 def test_default_fit_finds_the_truth(two: Artificial, fitted: bimmjax.Fit):
     assert fitted.converged
     assert fitted.warnings == ()
@@ -103,6 +104,7 @@ def test_intervals_hold_the_truth_of_each_kind():
     assert np.median(widths[0::2]) < 0.005 < 0.05 < np.median(widths[1::2]) < 0.6
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("model", ["gmm", "pvmm", "bimm1d", "bimm2d"])
 def test_every_model_gives_the_fractions(two: Artificial, model: Any):
     found = bimmjax.fit(two.image, 2, model=model, **PLAIN)

@@ -11,6 +11,7 @@ import pytest
 from bimmjax import InputError, open_volume
 from bimmjax.volumes import Grid, JointHistogram, _histogram, gradient_magnitude, joint_histogram
 
+pytestmark = pytest.mark.numerics
 RANDOM = np.random.default_rng(0)
 SMOOTH = np.cumsum(RANDOM.normal(size=(40, 41, 42)), axis=0)
 

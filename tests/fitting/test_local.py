@@ -166,6 +166,7 @@ def varied(given: Case, n: int, weights: float = 0.7, seed: int = 1) -> np.ndarr
     return given.theta + widths * random.normal(size=(n, widths.size))
 
 
+@pytest.mark.numerics
 def test_wide_priors_give_the_optimum_of_the_fit_of_a_whole_volume():
     given = case()
     (truth,) = varied(given, 1)
@@ -391,6 +392,7 @@ def test_moving_the_weights_never_costs_likelihood(phases: int, monkeypatch: pyt
         assert losses[0] - losses[-1] > 0.01
 
 
+@pytest.mark.numerics
 def test_what_the_model_expects_is_linear_in_the_weights():
     given = case(phases=3)
 
@@ -437,6 +439,7 @@ def test_bins_are_joined_as_far_as_the_noise_allows():
         assert 0.5 * float(jnp.abs(few - many).sum()) < 1e-3
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("noise", [14.0, (12.0, 14.0, 16.0)])
 @pytest.mark.parametrize("rare", [1e-2, 1e-9])
 def test_slopes_and_information_are_those_of_plain_differentiation(noise: Any, rare: float):
@@ -465,6 +468,7 @@ def test_slopes_and_information_are_those_of_plain_differentiation(noise: Any, r
     np.testing.assert_allclose(found[2] / unit, information / unit, atol=1e-3)
 
 
+@pytest.mark.numerics
 def test_components_add_up_to_the_mixture():
     known = case(phases=3)
     setting, data = known.local.setting, known.local.plan.data

@@ -58,6 +58,7 @@ def test_fields_of_known_area(blur_std: float):
     assert float(found.misfit) < 0.01
 
 
+@pytest.mark.numerics
 def test_curvature_of_a_sphere():
     """3S + 2K is 8/R², and b a sixth of it."""
     radius = 14.0
@@ -80,6 +81,7 @@ def test_correlated_noise_is_told_from_structure():
     assert float(found.area) == pytest.approx(body.truth.interface_areas[0], rel=0.02)
 
 
+@pytest.mark.numerics
 def test_moments_are_those_of_scipy():
     rng = np.random.default_rng(0)
     volume = rng.normal(5.0, 1.0, (40, 36, 44)).astype(np.float32)
@@ -122,6 +124,7 @@ def test_streams_in_blocks(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_allclose(np.array(parts), np.array(whole), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.numerics
 def test_the_solution_is_the_one_put_in():
     variance, bend, area = 2.25, 0.04, 0.08
     seen = _expected(jnp.log(jnp.array([area, variance, 1.0])).at[2].set(bend * variance), 2.0)

@@ -20,7 +20,6 @@ from bimmjax.nets._train.devices import mesh_for
 from bimmjax.nets._train.recipe import Recipe
 from bimmjax.nets._train.step import Stepper
 
-pytestmark = pytest.mark.numerics
 LAYOUT = {4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 
 
@@ -75,6 +74,7 @@ def layers(draw):
     return (batch, *space, inputs), (*kernel, inputs, outputs), strides, pads
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("block", [2**21, 2**10])
 def test_any_layer_equals_the_stock_one(block, monkeypatch):
     # Small blocks, so that small images are cut as large ones are.
@@ -148,6 +148,7 @@ def test_half_precision_keeps_its_dtype_and_sums_in_single():
     assert_same([f.astype(w.dtype) for f, w in zip(found, wanted, strict=True)], wanted, 2e-2)
 
 
+@pytest.mark.numerics
 def test_vmapped_over_images_and_over_kernels():
     x, kernels = arrays(jnp.float32, (3, 2, 8, 8, 4), (3, 3, 3, 4, 5))
     pads = [(1, 1)] * 2

@@ -25,8 +25,6 @@ from bimmjax.segmentation import (
 )
 from bimmjax.segmentation._potts import SWEEPS, _support, _swept
 
-pytestmark = pytest.mark.numerics
-
 
 def two_phases(noise, key=1, edge=48):
     return bimmjax.sim.artificial_volume(
@@ -82,6 +80,7 @@ def test_energy_is_within_a_per_cent_of_the_least(noise, weight, spacing):
     assert found < likeliest
 
 
+@pytest.mark.numerics
 def test_energy_is_that_of_each_pair_of_neighbours():
     rng = np.random.default_rng(0)
     costs, labels = rng.random((3, 4, 5, 6)), rng.integers(0, 3, (4, 5, 6))
@@ -97,6 +96,7 @@ def test_energy_is_that_of_each_pair_of_neighbours():
     assert potts_energy(costs, labels, 0.7, neighbour_weights(spacing)) == pytest.approx(expected)
 
 
+@pytest.mark.numerics
 def test_support_is_the_sum_over_26_neighbours():
     rng = np.random.default_rng(1)
     held = rng.random((2, 5, 4, 6)).astype(np.float32)
@@ -112,6 +112,7 @@ def test_support_is_the_sum_over_26_neighbours():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.numerics
 def test_crossings_add_up_to_crofton_areas():
     z, y, x = np.indices((40, 40, 40)) - 19.5
     ball = (z**2 + y**2 + x**2 < 14.2**2).astype(int)
@@ -142,6 +143,7 @@ def test_evidence_hears_nothing_of_held_out_voxels_but_what_neighbours_predict()
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.numerics
 def test_evidence_peaks_for_noise_and_grows_for_flat_phases():
     costs = jnp.asarray(costs_of(two_phases(0.4).image, 0.4))
     inside, neighbours = jnp.ones(costs.shape[1:]), jnp.asarray(neighbour_weights())

@@ -42,7 +42,6 @@ def test_blur_is_a_gaussian_with_mirrored_sides(std):
     assert np.abs(got - want).max() < 0.1 * np.abs(plane).max()
 
 
-@pytest.mark.numerics
 @pytest.mark.filterwarnings("ignore:labels. got 30 slices")
 @pytest.mark.parametrize("spacing", [0.4, 2.0])
 def test_the_beam_widens_on_its_way_to_an_edge(spacing):
@@ -74,7 +73,6 @@ def test_a_bulk_has_the_coefficient_that_its_numbers_give():
     assert np.allclose(image, want, rtol=1e-3)
 
 
-@pytest.mark.numerics
 def test_turned_and_mirrored_volumes_give_turned_and_mirrored_images():
     labels = wave((40, 32, 32))
     images = np.asarray(backscatter_images(labels, GOLD, 2.0, spacing=4.0))
@@ -120,7 +118,6 @@ def test_a_lazy_volume_is_the_same_bit_by_bit_in_any_box(shape):
     assert np.array_equal(box, lazy.read(everything, everything, everything)[5:33, 3:9, 2:20])
 
 
-@pytest.mark.numerics
 def test_materials_that_are_nowhere_change_nothing():
     labels = wave((60, 16, 16))
     two, three = (
@@ -131,7 +128,6 @@ def test_materials_that_are_nowhere_change_nothing():
     assert np.array_equal(two, three)
 
 
-@pytest.mark.numerics
 @pytest.mark.filterwarnings("ignore:labels. got")
 @pytest.mark.parametrize("pore", ["epoxy", "vacuum"])
 @pytest.mark.parametrize(("spacing", "energy"), [(0.1, 4.0), (1e3, 0.5), (1e3, 4.0)])

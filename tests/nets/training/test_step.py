@@ -46,6 +46,9 @@ def params(found: Stepper) -> dict[str, np.ndarray]:
 
 def assert_close(one: Stepper, other: Stepper, atol: float) -> None:
     for (name, a), b in zip(params(one).items(), params(other).values(), strict=True):
+        # A norm takes off the bias before it: its slope is rounding, which Adam makes steps of.
+        if name == "first/bias" and "norm/scale" in params(one):
+            continue
         np.testing.assert_allclose(a, b, atol=atol, rtol=0, err_msg=name)
 
 
