@@ -21,7 +21,9 @@ from bimmjax.report._maps_rows import (
     flag_rows,
     percent,
     quantity_row,
+    usable_words,
 )
+from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,7 +120,9 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
         What made the maps.
     """
     view = View(maps)
+    whole = verdict_of_whole(view)
     body = [
+        "" if whole is None else verdict_box(*whole),
         verdict_box(*_verdict(view)),
         warnings_box(_warnings(view)),
         section("What varies", *_quantities(view)),
@@ -192,7 +196,6 @@ def _verdict(view: View) -> tuple[str, str, str]:
     pending = int(view.pending.sum())
     flagged = int(((view.flags != 0) & ~view.pending).sum())
     fitted = total - pending
-    of = f"{usable:,} of {total:,} blocks can be used"
     if pending:
         headline = f"Not complete: {pending:,} of {total:,} blocks are not fitted yet"
         words = (
@@ -201,7 +204,7 @@ def _verdict(view: View) -> tuple[str, str, str]:
         )
         return ("fair" if fitted else "poor"), headline, words
     if not usable:
-        return "poor", "No block can be used", "The flags below tell why."
+        return "poor", usable_words(view), "The flags below tell why."
     words = "No block is flagged." if not flagged else (
         f"{flagged:,} {'block carries' if flagged == 1 else 'blocks carry'} a flag "
         f"({percent(flagged, total)}), {total - usable:,} of them one that forbids use; "
@@ -209,22 +212,15 @@ def _verdict(view: View) -> tuple[str, str, str]:
     )  # fmt: skip
     share = usable / total
     level = "good" if share >= _GOOD else "fair" if share >= _FAIR else "poor"
-    if usable == total:
-        of = f"All {total:,} blocks can be used" if total > 1 else "The one block can be used"
-    return level, of, words
+    if level == "good" and not view.whole_at_rest:
+        level = "fair"
+    return level, usable_words(view), words
 
 
 def _warnings(view: View) -> list[str]:
-    """What the global fits warned of, once each; the local fits lean on them."""
-    said: dict[str, None] = {MOSTLY_POOR: None} if view.mostly_poor else {}
-    for fit in view.global_fits:
-        if fit.get("converged") is False:
-            said["The fit of the whole volume, on which all local fits lean, did not converge."] = (
-                None
-            )
-        for text in fit.get("warnings") or ():
-            said[f"Fit of the whole volume: {text}"] = None
-    return list(said)
+    """What the global fits warned of; the local fits lean on them."""
+    poor = [MOSTLY_POOR] if view.mostly_poor else []
+    return poor + [f"Fit of the whole volume: {text}" for text in warnings_of_whole(view)]
 
 
 _HEADS = [

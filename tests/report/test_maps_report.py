@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from bimmjax import InputError, plot
+from bimmjax.cli._map_table import print_map_table
 from bimmjax.maps import MEANING, Flag, Maps
 from bimmjax.maps._columns import all_columns, value_columns
 from bimmjax.maps._store import MapStore
@@ -23,6 +24,7 @@ from bimmjax.plot._maps_spread import independent_share, mean_error, spread
 from bimmjax.plot._maps_view import Estimates, View
 from bimmjax.report import write_maps_report
 from bimmjax.report._maps_rows import block_rows, flag_rows, quantity_row
+from bimmjax.report._maps_verdict import verdict_of_whole
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -77,11 +79,12 @@ def make_maps(
     pending: int = 0,
     out: Path | None = None,
     unit: str = "um",
+    whole: dict | None = None,
 ) -> Maps:
     """Fractions and areas grow along z (and with time); the rest scatters by its errors, 2 %."""
     windows = Windows(shape, (block,) * 3, (stride or block,) * 3)
     count = 1 if times is None else len(times)
-    fit = _global_fit(phases, noise)
+    fit = _global_fit(phases, noise) | (whole or {})
     store = MapStore.create(
         out,
         windows,
@@ -348,6 +351,48 @@ def test_blocks_that_fit_poorly_are_shown_where_most_do(tmp_path: Path):
     few = View(make_maps(flags=_flags((6, 4, 5))))
     assert not few.mostly_poor
     np.testing.assert_array_equal(few.shown, few.usable)
+
+
+@pytest.mark.parametrize(
+    ("whole", "headline", "blocks"),
+    [
+        (
+            {"converged": False, "goodness_of_fit": 0.4, "warnings": ["It did not come to rest."]},
+            "The fit of the whole did not come to rest. Do not use the numbers below",
+            "All 120 blocks pass their own checks",
+        ),
+        (
+            {"goodness_of_fit": 0.4, "refusals": {"0-1": "the model does not describe the volume"}},
+            "The model does not describe the whole. 40 % of its voxels lie where the fit does not "
+            "expect them. Blocks may be described better: 120 of 120 blocks are described well",
+            "All 120 blocks can be used",
+        ),
+        (
+            {"refusals": {"0-1": "features are too small to be told from the blur"}},
+            "For the whole the area 0-1 is refused. The maps hold the model's own values",
+            "All 120 blocks can be used",
+        ),
+    ],
+)
+def test_what_stands_against_the_whole_comes_first(
+    whole: dict, headline: str, blocks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    maps = make_maps(whole=whole)
+    print_map_table(maps, tmp_path)
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.index(headline) < told.index("Share of phase 0") < told.index(blocks)
+    assert told.count("not come to rest") == (not whole.get("converged", True))
+    _, _, words = _read(write_maps_report(maps, tmp_path))
+    first = words.index(headline.split(".")[0])
+    assert first < words.index(blocks) < words.index("Mean over blocks")
+
+
+def test_the_verdict_of_a_series_counts_volumes():
+    restless = View(make_maps(times=(0.0, 1.0), whole={"converged": False}))
+    verdict = verdict_of_whole(restless)
+    assert verdict is not None
+    assert verdict.headline.endswith("(2 of 2 volumes)")
+    assert verdict_of_whole(View(make_maps())) is None
 
 
 def test_stale_pictures_go(tmp_path: Path):
