@@ -18,6 +18,7 @@ from bimmjax.report._maps_rows import (
     time_row,
     usable_words,
 )
+from bimmjax.report._maps_slopes import gradient_words
 from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 _FILE_WIDTH = 100
@@ -72,7 +73,7 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         )
     for warning in warnings_of_whole(view):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
-    for line in (_corrected(maps), _left_over(view), _speed(maps)):
+    for line in (gradient_words(view), _corrected(maps), _left_over(view), _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bimmjax import __version__, plot
 from bimmjax.plot._labels import length_name
+from bimmjax.plot._maps_profiles import axes_of, profiled
 from bimmjax.plot._maps_spread import independent_share
 from bimmjax.plot._maps_view import MAIN, Quantity, View
 from bimmjax.report._html import document, picture, section, table, verdict_box, warnings_box
@@ -23,6 +24,7 @@ from bimmjax.report._maps_rows import (
     quantity_row,
     usable_words,
 )
+from bimmjax.report._maps_slopes import slope_curves, slope_words
 from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from bimmjax.maps._maps import Maps
 
 PAGE = "maps.html"
-PICTURES = ("maps", "histograms", "series", "flags")
+PICTURES = ("maps", "profiles", "histograms", "series", "flags")
 _LISTED = 20
 _GOOD, _FAIR = 0.9, 0.5  # of the blocks can be used
 
@@ -46,11 +48,23 @@ _BORROWED = (
     " Left out of a quantity: blocks that cannot tell it themselves (the blur of blocks without "
     "interfaces, the intensity of a phase that they lack)."
 )
+_SLOPES = (
+    "Slopes of straight lines through the means of layers of blocks, ± standard error; <b>bold</b> "
+    "where beyond three of these. Errors come from the scatter of the blocks within the layers, or "
+    "of the layers about the line, whichever is larger; overlapping blocks count by what is their "
+    "own. Where a quantity changes strongly along one axis, this is scatter along the others."
+)
 _CAPTIONS = {
     "maps": (
         "Middle slices of the maps",
         "Each block is drawn at its centre, as wide as the stride, within the volume's outline. "
         "Colours run from the 1st to the 99th percentile over the whole map.",
+    ),
+    "profiles": (
+        "Profiles along the axes",
+        "Points: means over the blocks of a layer that can be used, each with its standard error, "
+        "from the scatter within the layer. Band: what all layers may be off by alike, which "
+        "hides no gradient. A line is drawn where its slope is beyond three of its errors.",
     ),
     "histograms": (
         "Distributions over the blocks",
@@ -71,7 +85,7 @@ _CAPTIONS = {
 
 
 def write_maps_report(maps: Maps, folder: str | os.PathLike[str], *, command: str = "") -> Path:
-    """Draw `maps.png`, `histograms.png`, `flags.png`, `series.png`, and write `maps.html`.
+    """Draw `maps.png`, `profiles.png`, `histograms.png`, ..., and write `maps.html`.
 
     The page holds the pictures and needs nothing else. Pictures that have nothing to show (no
     block flagged, no block to use, no series) are left out, and removed if an earlier report of
@@ -115,7 +129,7 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
     ----------
     maps : Maps
     pictures
-        PNG bytes by name: "maps", "histograms", "series", "flags"; any may be missing.
+        PNG bytes by name: "maps", "profiles", "histograms", "series", "flags"; any may be missing.
     command : str
         What made the maps.
     """
@@ -126,6 +140,7 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
         verdict_box(*_verdict(view)),
         warnings_box(_warnings(view)),
         section("What varies", *_quantities(view)),
+        _slopes(view),
         section(
             "Pictures",
             f"<p>{_left_out(view)}</p>" if view.left_out else "",
@@ -145,6 +160,8 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
 def _figures(maps: Maps) -> Iterator[tuple[str, Figure]]:
     view = View(maps)
     yield "maps", plot.map_slices(maps)
+    if profiled(view):
+        yield "profiles", plot.map_profiles(maps)
     if view.shown.any():
         yield "histograms", plot.map_histograms(maps)
         if view.series:
@@ -272,6 +289,25 @@ def _quantity_table(view: View, quantities: list[Quantity]) -> str:
         told = [row.whole, row.between, row.error, row.variation, row.meaning]
         rows.append([escape(row.name), value, *map(escape, told)])
     return table(_HEADS, rows)
+
+
+def _slopes(view: View) -> str:
+    """The slope of each fraction and area along each axis; nothing where none can be told."""
+    found = slope_curves(view)
+    if not found:
+        return ""
+    rows: dict[str, list[str]] = {}
+    for curve in found:
+        time = f", time {view.times[curve.moment]:g}" if view.series else ""
+        words = escape(slope_words(view, curve))
+        told = f"<b>{words}</b>" if curve.certain else words
+        rows.setdefault(f"{curve.quantity.name}{time}", []).append(told)
+    heads = [("", ""), *((f"Along {axis}", "interval") for axis in axes_of(view))]
+    return section(
+        "Gradients",
+        table(heads, [[escape(name), *cells] for name, cells in rows.items()]),
+        f'<p class="note">{_SLOPES}</p>',
+    )
 
 
 def _left_out(view: View) -> str:

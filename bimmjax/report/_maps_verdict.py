@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from bimmjax.fitting._verdict import POOR_FIT
 from bimmjax.plot._maps_view import View
@@ -41,7 +42,7 @@ def verdict_of_whole(view: View) -> Verdict | None:
             f"Blocks may be described better: {blocks} described well enough to be used; trust no "
             "others, and no number of the whole.",
         )
-    refused = sorted({pair for fit in fits for pair in fit.get("refusals") or {}})
+    refused = sorted({pair for fit in fits for pair in _refused_areas(fit)})
     if refused:
         areas = f"area {refused[0]} is" if len(refused) == 1 else f"areas {', '.join(refused)} are"
         return Verdict(
@@ -58,6 +59,10 @@ def warnings_of_whole(view: View) -> list[str]:
     said = dict.fromkeys(text for fit in view.global_fits for text in fit.get("warnings") or ())
     words = _UNLIKE if view.whole_at_rest else _RESTLESS
     return [text for text in said if words not in text]
+
+
+def _refused_areas(fit: dict[str, Any]) -> dict[str, str]:
+    return (fit.get("refusals") or {}).get("interface_areas") or {}
 
 
 def _of_all(some: int, count: int) -> str:

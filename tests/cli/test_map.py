@@ -27,7 +27,8 @@ from bimmjax.maps import Flag, _processes, open_maps
 from bimmjax.maps._windows import Windows
 
 Run = Callable[..., Any]
-BESIDE = {"map.json", "blocks.csv", "maps.html", "maps.png", "histograms.png", "flags.png"}
+PICTURES = {"maps.png", "profiles.png", "histograms.png", "flags.png"}
+BESIDE = {"map.json", "blocks.csv", "maps.html", *PICTURES}
 OPTIONS = ("--block", "24", "--no-errors")
 
 
