@@ -9,6 +9,9 @@ from bimmjax.plot._maps_profiles import Curve, curves, profiled
 from bimmjax.plot._maps_view import View
 
 
+_TIE = 1.01  # of two phases the slopes are the same but for rounding: then the first is told
+
+
 def slope_curves(view: View) -> list[Curve]:
     """All profiles that the picture shows."""
     return [curve for quantity in profiled(view) for curve in curves(view, quantity)]
@@ -36,7 +39,7 @@ def gradient_words(view: View) -> str:
     """Along which axes a slope is beyond its errors, with the clearest of each; "" for none."""
     clearest: dict[str, Curve] = {}
     for curve in slope_curves(view) if view.whole_at_rest else ():
-        if curve.certain and _clear(curve) > _clear(clearest.get(curve.axis)):
+        if curve.certain and _clear(curve) > _TIE * _clear(clearest.get(curve.axis)):
             clearest[curve.axis] = curve
     told = []
     for axis, curve in clearest.items():
