@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from bimmjax.cli._map_summary import fits_per_second, left_over
+from bimmjax.cli._map_summary import fits_per_second, fitting_block, left_over
 from bimmjax.cli._summary import COLOURS
 from bimmjax.fitting._fit import MAX_PHASES
 from bimmjax.maps import Maps
+from bimmjax.maps._windows import Windows
 from bimmjax.plot._maps_view import View
 from bimmjax.report._maps_rows import (
     MOSTLY_POOR,
@@ -23,6 +24,7 @@ from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 _FILE_WIDTH = 100
 _MOMENTS = 5
+_MUCH = 0.1  # of the voxels in no block
 _HEADS = ("mean", "spread", "error of one")
 
 
@@ -73,7 +75,7 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         )
     for warning in warnings_of_whole(view):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
-    for line in (gradient_words(view), _corrected(maps), _left_over(view), _speed(maps)):
+    for line in (gradient_words(view), _bias_taken_off(maps), _in_no_block(view), _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"
@@ -95,7 +97,7 @@ def _some_moments(view: View) -> list[int]:
     return sorted({round(i * (count - 1) / (_MOMENTS - 1)) for i in range(_MOMENTS)})
 
 
-def _corrected(maps: Maps) -> str:
+def _bias_taken_off(maps: Maps) -> str:
     """By how much areas and resolution are corrected, in a line."""
     factors = (maps.attributes.get("correction") or {}).get("factors", {})
     listed = ", ".join(
@@ -124,14 +126,27 @@ def _usable(view: View) -> str:
     return f"{told}; {flagged:,} flagged:"
 
 
-def _left_over(view: View) -> str:
+def _in_no_block(view: View) -> str:
     windows = view.maps.windows
     rest = left_over(windows)
     if not rest:
         return ""
     where = "between the blocks or beyond the last" if _apart(view) else "beyond the last"
     share = percent(rest, math.prod(windows.volume_shape))
-    return f"{share} of the voxels belong to no block: they lie {where}."
+    return f"{share} of the voxels belong to no block: they lie {where}.{_better_block(windows)}"
+
+
+def _better_block(windows: Windows) -> str:
+    """An option that leaves out less, where much is left out and not by the stride."""
+    whole, rest = math.prod(windows.volume_shape), left_over(windows)
+    if rest <= _MUCH * whole or windows.stride != windows.block:
+        return ""
+    block = fitting_block(windows)
+    better = left_over(Windows(windows.volume_shape, block, block))
+    if better > 0.5 * rest:
+        return ""
+    told = f"leaves out {percent(better, whole)}" if better else "leaves out none"
+    return f" --block {' '.join(map(str, block))} {told}."
 
 
 def _apart(view: View) -> bool:

@@ -8,7 +8,6 @@ from bimmjax.plot._labels import per_length, power, signed
 from bimmjax.plot._maps_profiles import Curve, curves, profiled
 from bimmjax.plot._maps_view import View
 
-
 _TIE = 1.01  # of two phases the slopes are the same but for rounding: then the first is told
 
 
