@@ -58,6 +58,9 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     or of the layers about the line where that is larger: a profile that is no line has an
     uncertain slope.
 
+    Source: weighted least squares, its error by the layers' correlation; all of it is exact for
+    voxels that are independent of each other.
+
     Parameters
     ----------
     maps : Maps
@@ -77,9 +80,6 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     ------
     InputError
         No such map, axis or volume.
-
-    Source: least squares with the errors' known correlation; the count of independent blocks is
-    exact for voxels that are independent of each other.
 
     Examples
     --------

@@ -25,7 +25,7 @@ def verdict_of_whole(view: View) -> Verdict | None:
         restless = sum(fit.get("converged") is False for fit in fits)
         return Verdict(
             "poor",
-            f"The fit of the whole {_RESTLESS}{_of_all(restless, len(fits))}",
+            f"The fit of the whole did not come to rest{_of_all(restless, len(fits))}",
             "Do not use the numbers below: what a block cannot tell by itself it takes from that "
             "fit. Find a fit that comes to rest (bimmjax fit, perhaps with --phases auto), and "
             "give it as --start.",
