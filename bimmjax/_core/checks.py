@@ -27,13 +27,14 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def whole_number(name: str, value: object, low: int, high: int) -> int:
-    """`value` as an int in [low, high], else an `InputError`."""
+def whole_number(name: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` as an int in [low, high], or from low on, else an `InputError`."""
+    wants = f"of {low} or more" if high is None else f"from {low} to {high}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InputError(f"{name}: got {value!r}, wants a whole number from {low} to {high}")
+        raise InputError(f"{name}: got {value!r}, wants a whole number {wants}")
     number = int(value)  # type: ignore[call-overload]
-    if not low <= number <= high:
-        raise InputError(f"{name}: got {number}, wants a whole number from {low} to {high}")
+    if number < low or (high is not None and number > high):
+        raise InputError(f"{name}: got {number}, wants a whole number {wants}")
     return number
 
 

@@ -9,7 +9,7 @@ from bimmjax import __version__
 from bimmjax.cli._text import strict_json
 from bimmjax.maps import MEANING, Maps
 from bimmjax.maps._flags import UNUSABLE
-from bimmjax.maps._windows import Windows
+from bimmjax.maps._windows import SMALLEST_BLOCK, Windows
 
 
 def map_summary(maps: Maps, command: str) -> dict[str, Any]:
@@ -74,6 +74,25 @@ def left_over(windows: Windows) -> int:
         for b, s, n in zip(windows.block, windows.stride, windows.shape, strict=True)
     )
     return math.prod(windows.volume_shape) - math.prod(covered)
+
+
+def fitting_block(windows: Windows) -> tuple[int, int, int]:
+    """Edges near those of the blocks, by which the volume divides with hardly a rest.
+
+    Examples
+    --------
+    >>> fitting_block(Windows((160, 144, 144), (64, 64, 64), (64, 64, 64)))
+    (53, 72, 72)
+    """
+    z, y, x = map(_fitting_edge, windows.volume_shape, windows.block)
+    return z, y, x
+
+
+def _fitting_edge(length: int, edge: int) -> int:
+    """The nearer, as a ratio, of as many whole parts as fit now and of one more."""
+    parts = length // edge
+    edges = [length // n for n in (parts, parts + 1) if length // n >= SMALLEST_BLOCK]
+    return min(edges, key=lambda e: max(e / edge, edge / e))
 
 
 def fits_per_second(maps: Maps) -> float | None:

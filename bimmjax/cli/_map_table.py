@@ -5,14 +5,26 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from bimmjax.cli._map_summary import fits_per_second, left_over
+from bimmjax.cli._map_summary import fits_per_second, fitting_block, left_over
+from bimmjax.cli._summary import COLOURS
 from bimmjax.fitting._fit import MAX_PHASES
 from bimmjax.maps import Maps
+from bimmjax.maps._windows import Windows
 from bimmjax.plot._maps_view import View
-from bimmjax.report._maps_rows import MOSTLY_POOR, flag_rows, percent, quantity_row, time_row
+from bimmjax.report._maps_rows import (
+    MOSTLY_POOR,
+    flag_rows,
+    percent,
+    quantity_row,
+    time_row,
+    usable_words,
+)
+from bimmjax.report._maps_slopes import gradient_words
+from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 _FILE_WIDTH = 100
 _MOMENTS = 5
+_MUCH = 0.1  # of the voxels in no block
 _HEADS = ("mean", "spread", "error of one")
 
 
@@ -27,11 +39,15 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         console.width = _FILE_WIDTH
     view = View(maps)
     console.print(f"[bold]{escape(folder.name)}[/]  {_facts(view)}")
+    whole = verdict_of_whole(view)
+    if whole is not None:
+        console.print(f"[{COLOURS[whole.level]}]{escape(whole.headline)}.[/] {escape(whole.words)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     moments = _some_moments(view)
     heads = [f"at {view.times[i]:g}" for i in moments] if view.series else list(_HEADS)
-    over = "over the blocks at rest:" if view.mostly_poor else "over the blocks that can be used:"
-    table.add_column(over, no_wrap=True)
+    over = "that can be used" if view.whole_at_rest else "that pass their own checks"
+    over = "at rest" if view.mostly_poor else over
+    table.add_column(f"over the blocks {over}:", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -57,9 +73,9 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         console.print(
             f"[yellow]{MOSTLY_POOR}[/]{_advice(maps)}",
         )
-    for warning in _of_the_whole(maps):
+    for warning in warnings_of_whole(view):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
-    for line in (_corrected(maps), _left_over(view), _speed(maps)):
+    for line in (gradient_words(view), _bias_taken_off(maps), _in_no_block(view), _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"
@@ -81,14 +97,7 @@ def _some_moments(view: View) -> list[int]:
     return sorted({round(i * (count - 1) / (_MOMENTS - 1)) for i in range(_MOMENTS)})
 
 
-def _of_the_whole(maps: Maps) -> list[str]:
-    """Warnings of the fits of whole volumes: what is wrong there is wrong in most blocks."""
-    told = maps.attributes.get("global_fit", [])
-    fits = told if isinstance(told, list) else [told]
-    return list(dict.fromkeys(text for fit in fits for text in fit.get("warnings", [])))
-
-
-def _corrected(maps: Maps) -> str:
+def _bias_taken_off(maps: Maps) -> str:
     """By how much areas and resolution are corrected, in a line."""
     factors = (maps.attributes.get("correction") or {}).get("factors", {})
     listed = ", ".join(
@@ -110,25 +119,34 @@ def _facts(view: View) -> str:
 def _usable(view: View) -> str:
     total, usable = view.flags.size, int(view.usable.sum())
     flagged = int((view.flags != 0).sum())
-    if usable == total:
-        told = "[green]The one block can be used[/]"
-        if total > 1:
-            told = f"[green]All {total:,} blocks can be used[/]"
-    else:
-        told = f"[{'yellow' if usable else 'red'}]{usable:,} of {total:,} blocks can be used[/]"
+    colour = "green" if usable == total and view.whole_at_rest else "yellow"
+    told = f"[{colour if usable else 'red'}]{usable_words(view)}[/]"
     if not flagged:
         return f"{told}; no flags."
     return f"{told}; {flagged:,} flagged:"
 
 
-def _left_over(view: View) -> str:
+def _in_no_block(view: View) -> str:
     windows = view.maps.windows
     rest = left_over(windows)
     if not rest:
         return ""
     where = "between the blocks or beyond the last" if _apart(view) else "beyond the last"
     share = percent(rest, math.prod(windows.volume_shape))
-    return f"{share} of the voxels belong to no block: they lie {where}."
+    return f"{share} of the voxels belong to no block: they lie {where}.{_better_block(windows)}"
+
+
+def _better_block(windows: Windows) -> str:
+    """An option that leaves out less, where much is left out and not by the stride."""
+    whole, rest = math.prod(windows.volume_shape), left_over(windows)
+    if rest <= _MUCH * whole or windows.stride != windows.block:
+        return ""
+    block = fitting_block(windows)
+    better = left_over(Windows(windows.volume_shape, block, block))
+    if better > 0.5 * rest:
+        return ""
+    told = f"leaves out {percent(better, whole)}" if better else "leaves out none"
+    return f" --block {' '.join(map(str, block))} {told}."
 
 
 def _apart(view: View) -> bool:

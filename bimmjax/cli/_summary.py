@@ -10,7 +10,7 @@ from bimmjax.report import property_rows, verdict
 from bimmjax.volumes import Volume
 
 _FILE_WIDTH = 100
-_COLOURS = {"good": "green", "fair": "yellow", "poor": "red"}
+COLOURS = {"good": "green", "fair": "yellow", "poor": "red"}
 
 
 def print_summary(fit: Fit, volume: Volume, out: Path) -> None:
@@ -48,7 +48,7 @@ def print_summary(fit: Fit, volume: Volume, out: Path) -> None:
     said = verdict(fit)
     # Where it is poor the warnings say why.
     words = "" if said.level == "poor" and fit.warnings else said.words
-    console.print(f"[{_COLOURS[said.level]}]{escape(said.headline)}.[/] {escape(words)}")
+    console.print(f"[{COLOURS[said.level]}]{escape(said.headline)}.[/] {escape(words)}")
     for text in fit.warnings:
         console.print(f"[yellow]Warning:[/] {escape(text)}")
     if fit.two_scales is not None:

@@ -5,3 +5,5 @@ from bimmjax.maps._flags import Flag as Flag
 from bimmjax.maps._map import map_fits as map_fits
 from bimmjax.maps._maps import Maps as Maps
 from bimmjax.maps._maps import open_maps as open_maps
+from bimmjax.maps._profile import Profile as Profile
+from bimmjax.maps._profile import profile as profile

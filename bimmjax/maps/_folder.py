@@ -17,6 +17,7 @@ BESIDE = (
     "blocks.parquet",
     "maps.html",
     "maps.png",
+    "profiles.png",
     "histograms.png",
     "flags.png",
     "series.png",

@@ -13,7 +13,7 @@ from bimmjax.volumes import Volume
 
 Shape = tuple[int, int, int]
 
-_SMALLEST_BLOCK = 8
+SMALLEST_BLOCK = 8
 _SMALLEST_CELL = 4
 # Windows of one unit of work: a 64th of all, but enough to keep the devices busy, and few enough
 # to lose to a kill.
@@ -141,7 +141,7 @@ def windows_of(volume: Volume, block: int | Sequence[int], stride: object = None
         A block larger than the volume or too small to fit, a stride of 0, or a stride that has
         no useful divisor in common with the block.
     """
-    edges = _three("block", block, _SMALLEST_BLOCK)
+    edges = _three("block", block, SMALLEST_BLOCK)
     steps = edges if stride is None else _three("stride", stride, 1)
     if math.prod(edges) >= 2**31:
         raise InputError(f"block: got {_short(edges)}, wants fewer than 2147483648 voxels")
@@ -149,6 +149,8 @@ def windows_of(volume: Volume, block: int | Sequence[int], stride: object = None
         raise InputError(
             f"block: got {_short(edges)}, wants at most the volume's shape {volume.shape}"
         )
+    if max(steps) >= 2**31:
+        raise InputError(f"stride: got {_short(steps)}, wants less than 2147483648 voxels")
     for b, s in zip(edges, steps, strict=True):
         if math.gcd(b, s) < _SMALLEST_CELL:
             raise InputError(
@@ -174,11 +176,11 @@ def _divisor(edge: int) -> int:
 
 def _three(name: str, value: object, smallest: int) -> Shape:
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3:
-        z, y, x = (whole_number(name, n, smallest, 2**31) for n in value)
+        z, y, x = (whole_number(name, n, smallest) for n in value)
         return (z, y, x)
     if isinstance(value, Sequence):
         raise InputError(f"{name}: got {value!r}, wants one whole number or three (z, y, x)")
-    edge = whole_number(name, value, smallest, 2**31)
+    edge = whole_number(name, value, smallest)
     return (edge, edge, edge)
 
 

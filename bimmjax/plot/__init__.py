@@ -19,6 +19,7 @@ from bimmjax.plot._maps import map_flags as map_flags
 from bimmjax.plot._maps import map_slices as map_slices
 from bimmjax.plot._maps_curves import map_histograms as map_histograms
 from bimmjax.plot._maps_curves import map_series as map_series
+from bimmjax.plot._maps_profiles import map_profiles as map_profiles
 from bimmjax.plot._milling import drift as drift
 from bimmjax.plot._milling import isotropy as isotropy
 from bimmjax.plot._milling import thickness as thickness

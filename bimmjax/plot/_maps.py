@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def map_slices(maps: Maps) -> Figure:
     """Middle slices (xy, and xz if there is more than one layer) of each main quantity.
 
-    A series shows its first and its last volume on one colour scale. Blocks that cannot be used
-    are grey and hatched.
+    Between them these two show all three axes. A series shows its first and its last volume on one
+    colour scale. Blocks that cannot be used are grey and hatched.
 
     Parameters
     ----------

@@ -189,6 +189,11 @@ class View:
         return [dict(fit) if fit else {} for fit in fits]
 
     @property
+    def whole_at_rest(self) -> bool:
+        """Whether the fit of each whole volume came to rest: all blocks lean on it."""
+        return all(fit.get("converged") is not False for fit in self.global_fits)
+
+    @property
     def length(self) -> str:
         """The unit of length, for labels."""
         return length_name(self.maps.length_unit)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bimmjax import __version__, plot
 from bimmjax.plot._labels import length_name
+from bimmjax.plot._maps_profiles import axes_of, profiled
 from bimmjax.plot._maps_spread import independent_share
 from bimmjax.plot._maps_view import MAIN, Quantity, View
 from bimmjax.report._html import document, picture, section, table, verdict_box, warnings_box
@@ -21,7 +22,10 @@ from bimmjax.report._maps_rows import (
     flag_rows,
     percent,
     quantity_row,
+    usable_words,
 )
+from bimmjax.report._maps_slopes import slope_curves, slope_words
+from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from bimmjax.maps._maps import Maps
 
 PAGE = "maps.html"
-PICTURES = ("maps", "histograms", "series", "flags")
+PICTURES = ("maps", "profiles", "histograms", "series", "flags")
 _LISTED = 20
 _GOOD, _FAIR = 0.9, 0.5  # of the blocks can be used
 
@@ -44,11 +48,23 @@ _BORROWED = (
     " Left out of a quantity: blocks that cannot tell it themselves (the blur of blocks without "
     "interfaces, the intensity of a phase that they lack)."
 )
+_SLOPES = (
+    "Slopes of straight lines through the means of layers of blocks, ± standard error; <b>bold</b> "
+    "where beyond three of these. Errors come from the scatter of the blocks within the layers, or "
+    "of the layers about the line, whichever is larger; overlapping blocks count by what is their "
+    "own. Where a quantity changes strongly along one axis, this is scatter along the others."
+)
 _CAPTIONS = {
     "maps": (
         "Middle slices of the maps",
         "Each block is drawn at its centre, as wide as the stride, within the volume's outline. "
         "Colours run from the 1st to the 99th percentile over the whole map.",
+    ),
+    "profiles": (
+        "Profiles along the axes",
+        "Points: means over the blocks of a layer that can be used, each with its standard error, "
+        "from the scatter within the layer. Band: what all layers may be off by alike, which "
+        "hides no gradient. A line is drawn where its slope is beyond three of its errors.",
     ),
     "histograms": (
         "Distributions over the blocks",
@@ -69,7 +85,7 @@ _CAPTIONS = {
 
 
 def write_maps_report(maps: Maps, folder: str | os.PathLike[str], *, command: str = "") -> Path:
-    """Draw `maps.png`, `histograms.png`, `flags.png`, `series.png`, and write `maps.html`.
+    """Draw `maps.png`, `profiles.png`, `histograms.png`, ..., and write `maps.html`.
 
     The page holds the pictures and needs nothing else. Pictures that have nothing to show (no
     block flagged, no block to use, no series) are left out, and removed if an earlier report of
@@ -113,15 +129,18 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
     ----------
     maps : Maps
     pictures
-        PNG bytes by name: "maps", "histograms", "series", "flags"; any may be missing.
+        PNG bytes by name: "maps", "profiles", "histograms", "series", "flags"; any may be missing.
     command : str
         What made the maps.
     """
     view = View(maps)
+    whole = verdict_of_whole(view)
     body = [
+        "" if whole is None else verdict_box(*whole),
         verdict_box(*_verdict(view)),
         warnings_box(_warnings(view)),
         section("What varies", *_quantities(view)),
+        _slopes(view),
         section(
             "Pictures",
             f"<p>{_left_out(view)}</p>" if view.left_out else "",
@@ -141,6 +160,8 @@ def maps_page(maps: Maps, pictures: Mapping[str, bytes], *, command: str = "") -
 def _figures(maps: Maps) -> Iterator[tuple[str, Figure]]:
     view = View(maps)
     yield "maps", plot.map_slices(maps)
+    if profiled(view):
+        yield "profiles", plot.map_profiles(maps)
     if view.shown.any():
         yield "histograms", plot.map_histograms(maps)
         if view.series:
@@ -192,7 +213,6 @@ def _verdict(view: View) -> tuple[str, str, str]:
     pending = int(view.pending.sum())
     flagged = int(((view.flags != 0) & ~view.pending).sum())
     fitted = total - pending
-    of = f"{usable:,} of {total:,} blocks can be used"
     if pending:
         headline = f"Not complete: {pending:,} of {total:,} blocks are not fitted yet"
         words = (
@@ -201,7 +221,7 @@ def _verdict(view: View) -> tuple[str, str, str]:
         )
         return ("fair" if fitted else "poor"), headline, words
     if not usable:
-        return "poor", "No block can be used", "The flags below tell why."
+        return "poor", usable_words(view), "The flags below tell why."
     words = "No block is flagged." if not flagged else (
         f"{flagged:,} {'block carries' if flagged == 1 else 'blocks carry'} a flag "
         f"({percent(flagged, total)}), {total - usable:,} of them one that forbids use; "
@@ -209,22 +229,15 @@ def _verdict(view: View) -> tuple[str, str, str]:
     )  # fmt: skip
     share = usable / total
     level = "good" if share >= _GOOD else "fair" if share >= _FAIR else "poor"
-    if usable == total:
-        of = f"All {total:,} blocks can be used" if total > 1 else "The one block can be used"
-    return level, of, words
+    if level == "good" and not view.whole_at_rest:
+        level = "fair"
+    return level, usable_words(view), words
 
 
 def _warnings(view: View) -> list[str]:
-    """What the global fits warned of, once each; the local fits lean on them."""
-    said: dict[str, None] = {MOSTLY_POOR: None} if view.mostly_poor else {}
-    for fit in view.global_fits:
-        if fit.get("converged") is False:
-            said["The fit of the whole volume, on which all local fits lean, did not converge."] = (
-                None
-            )
-        for text in fit.get("warnings") or ():
-            said[f"Fit of the whole volume: {text}"] = None
-    return list(said)
+    """What the global fits warned of; the local fits lean on them."""
+    poor = [MOSTLY_POOR] if view.mostly_poor else []
+    return poor + [f"Fit of the whole volume: {text}" for text in warnings_of_whole(view)]
 
 
 _HEADS = [
@@ -276,6 +289,25 @@ def _quantity_table(view: View, quantities: list[Quantity]) -> str:
         told = [row.whole, row.between, row.error, row.variation, row.meaning]
         rows.append([escape(row.name), value, *map(escape, told)])
     return table(_HEADS, rows)
+
+
+def _slopes(view: View) -> str:
+    """The slope of each fraction and area along each axis; nothing where none can be told."""
+    found = slope_curves(view)
+    if not found:
+        return ""
+    rows: dict[str, list[str]] = {}
+    for curve in found:
+        time = f", time {view.times[curve.moment]:g}" if view.series else ""
+        words = escape(slope_words(view, curve))
+        told = f"<b>{words}</b>" if curve.certain else words
+        rows.setdefault(f"{curve.quantity.name}{time}", []).append(told)
+    heads = [("", ""), *((f"Along {axis}", "interval") for axis in axes_of(view))]
+    return section(
+        "Gradients",
+        table(heads, [[escape(name), *cells] for name, cells in rows.items()]),
+        f'<p class="note">{_SLOPES}</p>',
+    )
 
 
 def _left_out(view: View) -> str:

@@ -131,6 +131,25 @@ def block_rows(view: View, most: int) -> list[BlockRow]:
     return [_block(view, places[i], int(flags[i]), float(misplaced[i])) for i in order]
 
 
+def usable_words(view: View) -> str:
+    """How many blocks can be used, or what can be said of them where the whole is no support.
+
+    Examples
+    --------
+    >>> usable_words(view)  # doctest: +SKIP
+    'All 28 blocks can be used'
+    """
+    total, usable = view.flags.size, int(view.usable.sum())
+    one, many = ("can be used", "can be used")
+    if not view.whole_at_rest:
+        one, many = ("passes its own checks", "pass their own checks")
+    if not usable:
+        return f"No block {one}"
+    if usable < total:
+        return f"{usable:,} of {total:,} blocks {many}"
+    return f"All {total:,} blocks {many}" if total > 1 else f"The one block {one}"
+
+
 def flag_name(flag: Flag) -> str:
     """`not converged` for `NOT_CONVERGED`."""
     return str(flag.name).replace("_", " ").lower()

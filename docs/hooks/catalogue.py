@@ -19,7 +19,14 @@ _KEPT = {
     "_OWN": "warning",
     "_NO_SURFACE": "refusal",
 }
-_RETURNED = {"_unusable": "refusal", "_unlike": "warning", "_own_areas": "warning"}
+_RETURNED = {
+    "_unusable": "refusal",
+    "_unlike": "warning",
+    "_own_areas": "warning",
+    "_in_no_block": "warning",
+    "_bias_taken_off": "note",
+    "gradient_words": "note",
+}
 # Lists that warnings are gathered in, by module.
 _GATHERED = {
     "bimmjax.fitting._verdict": "said",
@@ -31,7 +38,7 @@ _GATHERED = {
 class Message(NamedTuple):
     """One message: the module that gives it, what it is, its words.
 
-    It is an "error", a "warning", a "refusal" of a number, or a "flag" of a block.
+    It is an "error", a "warning", a "refusal" of a number, a "flag" of a block, or a "note".
     """
 
     module: str
@@ -85,6 +92,8 @@ def _called(node: ast.Call, module: str) -> Iterator[tuple[str, ast.expr]]:
         yield "error", first
     elif name == "warn":
         yield "warning", first
+    elif name == "Verdict" and module == "bimmjax.report._maps_verdict":
+        yield "warning", node.args[1]
     elif name == "refused" and module.startswith("bimmjax.fitting"):
         yield "refusal", first
     elif name == "append" and isinstance(node.func, ast.Attribute):

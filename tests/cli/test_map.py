@@ -20,14 +20,18 @@ import tifffile
 
 from bimmjax import maps as package
 from bimmjax._core.checks import InputError
-from bimmjax.cli import _devices, main
+from bimmjax.cli import _devices, _map_table, main
 from bimmjax.cli._interrupted import heeding_ctrl_c
 from bimmjax.cli._map_summary import left_over
-from bimmjax.maps import Flag, _processes, open_maps
+from bimmjax.maps import Flag, Maps, _processes, open_maps
+from bimmjax.maps._columns import all_columns
+from bimmjax.maps._store import MapStore
 from bimmjax.maps._windows import Windows
+from bimmjax.plot._maps_view import View
 
 Run = Callable[..., Any]
-BESIDE = {"map.json", "blocks.csv", "maps.html", "maps.png", "histograms.png", "flags.png"}
+PICTURES = {"maps.png", "profiles.png", "histograms.png", "flags.png"}
+BESIDE = {"map.json", "blocks.csv", "maps.html", *PICTURES}
 OPTIONS = ("--block", "24", "--no-errors")
 
 
@@ -394,6 +398,30 @@ def test_voxels_in_no_block():
     assert left_over(windows) == 38 * 64 * 64
     apart = Windows((40, 40, 40), (8, 8, 8), (16, 16, 16))
     assert left_over(apart) == 40**3 - (3 * 8) ** 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "words"),
+    [
+        ((160, 144, 144), 64, "36.8 % {} --block 53 72 72 leaves out 0.6 %."),
+        ((96, 100, 100), 64, "72.7 % {} --block 48 50 50 leaves out none."),
+        ((100, 96, 96), 32, "4.0 % {}"),
+        ((15, 15, 15), 8, "84.8 % {} --block 15 15 15 leaves out none."),
+    ],
+)
+def test_a_block_that_fits_is_named(shape: tuple[int, int, int], block: int, words: str):
+    told = _map_table._in_no_block(View(_empty_maps(Windows(shape, (block,) * 3, (block,) * 3))))
+    assert told == words.format("of the voxels belong to no block: they lie beyond the last.")
+
+
+def _empty_maps(windows: Windows) -> Maps:
+    columns = all_columns(2, "shared")
+    return Maps(
+        MapStore.create(
+            None, windows, columns=columns, times=None, spacing=(1.0,) * 3, unit="voxel",
+            identity={}, attributes={},
+        )
+    )  # fmt: skip
 
 
 def test_a_bar_tells_count_speed_and_time_left():

@@ -104,8 +104,9 @@ def test_from_what_a_user_gives():
     ("block", "stride", "message"),
     [
         (64, None, "block: got 64, wants at most the volume's shape"),
-        (4, None, "block: got 4, wants a whole number from 8"),
-        (16, 0, "stride: got 0, wants a whole number from 1"),
+        (4, None, "block: got 4, wants a whole number of 8 or more$"),
+        (16, 0, "stride: got 0, wants a whole number of 1 or more$"),
+        (16, 2**32, "stride: got 4294967296, wants less than"),
         (16, 15, "stride: got 15 with blocks of 16, wants a common divisor"),
         ((16, 16), None, "wants one whole number or three"),
         ("16", None, "block: got '16'"),

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from bimmjax import InputError, plot
+from bimmjax.cli._map_table import print_map_table
 from bimmjax.maps import MEANING, Flag, Maps
 from bimmjax.maps._columns import all_columns, value_columns
 from bimmjax.maps._store import MapStore
@@ -23,6 +24,8 @@ from bimmjax.plot._maps_spread import independent_share, mean_error, spread
 from bimmjax.plot._maps_view import Estimates, View
 from bimmjax.report import write_maps_report
 from bimmjax.report._maps_rows import block_rows, flag_rows, quantity_row
+from bimmjax.report._maps_slopes import gradient_words
+from bimmjax.report._maps_verdict import verdict_of_whole
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -77,11 +80,12 @@ def make_maps(
     pending: int = 0,
     out: Path | None = None,
     unit: str = "um",
+    whole: dict | None = None,
 ) -> Maps:
     """Fractions and areas grow along z (and with time); the rest scatters by its errors, 2 %."""
     windows = Windows(shape, (block,) * 3, (stride or block,) * 3)
     count = 1 if times is None else len(times)
-    fit = _global_fit(phases, noise)
+    fit = _global_fit(phases, noise) | (whole or {})
     store = MapStore.create(
         out,
         windows,
@@ -164,7 +168,7 @@ def test_the_page_needs_nothing_else_and_tells_all(tmp_path: Path):
     path = write_maps_report(maps, folder, command="bimmjax map 'a b.tif'")
     assert path == folder / "maps.html"
     text, page, words = _read(path)
-    assert len(page.loads) == 3
+    assert len(page.loads) == 4
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
     bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
     assert not re.search(r"https?://|@import|url\(|<script|javascript:|<link", bare)
@@ -188,7 +192,7 @@ def test_the_page_needs_nothing_else_and_tells_all(tmp_path: Path):
         assert MEANING[flag] in words
     assert MEANING[Flag.PENDING] not in words
     assert not (folder / "series.png").exists()
-    for name in ("maps", "histograms", "flags"):
+    for name in ("maps", "profiles", "histograms", "flags"):
         with Image.open(folder / f"{name}.png") as image:
             assert image.format == "PNG"
             assert min(image.size) > 300
@@ -306,7 +310,7 @@ def test_a_series_has_curves_and_a_time_column(tmp_path: Path):
     times = (0.0, 1.0, 2.5)
     maps = make_maps(times=times, flags=_flags((6, 4, 5)))
     _, page, words = _read(write_maps_report(maps, tmp_path))
-    assert len(page.loads) == 4
+    assert len(page.loads) == 5
     assert "3 volumes, time 0 to 2.5" in words
     assert (tmp_path / "series.png").exists()
     made = plot.map_series(maps)
@@ -348,6 +352,71 @@ def test_blocks_that_fit_poorly_are_shown_where_most_do(tmp_path: Path):
     few = View(make_maps(flags=_flags((6, 4, 5))))
     assert not few.mostly_poor
     np.testing.assert_array_equal(few.shown, few.usable)
+
+
+@pytest.mark.parametrize(
+    ("whole", "headline", "blocks"),
+    [
+        (
+            {"converged": False, "goodness_of_fit": 0.4, "warnings": ["It did not come to rest."]},
+            "The fit of the whole did not come to rest. Do not use the numbers below",
+            "All 120 blocks pass their own checks",
+        ),
+        (
+            {"goodness_of_fit": 0.4, "refusals": {"interface_areas": {"0-1": "it is unlike"}}},
+            "The model does not describe the whole. 40 % of its voxels lie where the fit does not "
+            "expect them. Blocks may be described better: 120 of 120 blocks are described well",
+            "All 120 blocks can be used",
+        ),
+        (
+            {"refusals": {"interface_areas": {"0-1": "too small to be told from the blur"}}},
+            "For the whole the area 0-1 is refused. The maps hold the model's own values",
+            "All 120 blocks can be used",
+        ),
+    ],
+)
+def test_what_stands_against_the_whole_comes_first(
+    whole: dict, headline: str, blocks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    maps = make_maps(whole=whole)
+    print_map_table(maps, tmp_path)
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.index(headline) < told.index("Share of phase 0") < told.index(blocks)
+    assert told.count("not come to rest") == (not whole.get("converged", True))
+    _, _, words = _read(write_maps_report(maps, tmp_path))
+    first = words.index(headline.split(".")[0])
+    assert first < words.index(blocks) < words.index("Mean over blocks")
+
+
+def test_the_verdict_of_a_series_counts_volumes():
+    restless = View(make_maps(times=(0.0, 1.0), whole={"converged": False}))
+    verdict = verdict_of_whole(restless)
+    assert verdict is not None
+    assert verdict.headline.endswith("(2 of 2 volumes)")
+    assert verdict_of_whole(View(make_maps())) is None
+
+
+def test_gradients_are_told_with_their_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    maps = make_maps()
+    print_map_table(maps, tmp_path)
+    # 33.3 % grow by half of that over the 48 µm.
+    assert re.search(
+        r"Gradient along z \(share of phase [01]: 0\.\d+ ± 0\.\d+ %/µm\)\.",
+        " ".join(capsys.readouterr().out.split()),
+    )
+    text, _, _ = _read(write_maps_report(maps, tmp_path))
+    told = text.split("<h2>Gradients</h2>")[1].split("</table>")[0]
+    assert re.search(r"<b>0\.34\d\d ± 0\.00\d\d %/µm</b>", told)
+    assert re.search(r"<b>\(1\.0\d+ ± 0\.\d+\) × 10⁻³ 1/µm²</b>", told)
+    assert told.count("<b>") == 3
+    lines = [axes.lines for axes in plot.map_profiles(maps).axes]
+    np.testing.assert_allclose(lines[0][0].get_xdata(), 3.75 + 8.0 * np.arange(6))
+    assert "z (µm)" in _texts(plot.map_profiles(maps))
+    # Of one layer nothing is told; nor where no block can be used.
+    for none in (make_maps(shape=(16, 16, 16)), make_maps(flags=int(Flag.NO_DATA))):
+        assert gradient_words(View(none)) == ""
+        with pytest.raises(InputError, match="maps: got no two blocks"):
+            plot.map_profiles(none)
 
 
 def test_stale_pictures_go(tmp_path: Path):

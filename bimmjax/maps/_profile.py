@@ -1,0 +1,155 @@
+"""Means of layers of blocks along an axis, with the errors that their scatter tells."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bimmjax._core.checks import choice, whole_number
+from bimmjax.maps._correction import with_what_is_left
+from bimmjax.maps._maps import Maps
+from bimmjax.maps._windows import Windows
+
+Axis = Literal["z", "y", "x"]
+AXES: tuple[Axis, ...] = ("z", "y", "x")
+_NOTHING = 1e-9
+
+
+class Profile(NamedTuple):
+    """One quantity along one axis: a number per layer of blocks, and the slope of all.
+
+    Attributes
+    ----------
+    position : np.ndarray
+        Centres of the layers in `maps.length_unit`; the first voxel's is at 0.
+    mean : np.ndarray
+        Over the usable blocks of each layer; NaN where there are none.
+    stderr : np.ndarray
+        Standard error of the mean, from the scatter between the blocks of the layer; NaN where
+        fewer than two of them can be told apart.
+    common : np.ndarray
+        Standard error that all layers share and no scatter shows: what may be left of the model's
+        bias. It moves them all by about the same share, and the slope with them.
+    blocks : np.ndarray
+        Usable blocks of each layer.
+    slope : float
+        Of the straight line through the means, per `maps.length_unit`.
+    slope_stderr : float
+        Its standard error, without `common`.
+    """
+
+    position: np.ndarray
+    mean: np.ndarray
+    stderr: np.ndarray
+    common: np.ndarray
+    blocks: np.ndarray
+    slope: float
+    slope_stderr: float
+
+
+def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -> Profile:
+    """How a quantity changes along an axis: means of layers, their errors, and the slope.
+
+    Blocks that overlap repeat each other: two of them are taken to be correlated by the share of
+    voxels that they have in common. So n blocks count as n² / Σ shares, summed over all
+    pairs (each with itself, too), and half-overlapping layers are not taken for independent.
+    The line's weights are these counts, and its error is that of the scatter within the layers,
+    or of the layers about the line where that is larger: a profile that is no line has an
+    uncertain slope.
+
+    Source: weighted least squares, its error by the layers' correlation; all of it is exact for
+    voxels that are independent of each other.
+
+    Parameters
+    ----------
+    maps : Maps
+    column : str
+        Any of `maps.quantities`.
+    axis : str
+        "z", "y" or "x".
+    time_index : int
+        Which volume of a series.
+
+    Returns
+    -------
+    Profile
+        In `maps.unit(column)`. What cannot be told is NaN.
+
+    Raises
+    ------
+    InputError
+        No such map, axis or volume.
+
+    Examples
+    --------
+    >>> import jax, bimmjax
+    >>> from bimmjax import sim
+    >>> made = sim.artificial_volume(
+    ...     jax.random.key(0), (48, 48, 48), blur_std=1.0, feature_length=6.0, with_area=False
+    ... )
+    >>> maps = bimmjax.map_fits(made.image, block=24, errors=False)
+    >>> along_z = bimmjax.maps.profile(maps, "volume_fraction_0", "z")
+    >>> along_z.position, along_z.blocks
+    (array([11.5, 35.5]), array([4, 4]))
+    >>> bool(abs(along_z.slope) < 3 * along_z.slope_stderr)  # no gradient
+    True
+    """
+    choice("axis", axis, AXES)
+    whole_number("time_index", time_index, 0, maps.store.description.volumes - 1)
+    along = AXES.index(axis)
+    values, usable = maps[column], maps.usable
+    if maps.series:
+        values, usable = values[time_index], usable[time_index]
+    here = usable & np.isfinite(values)
+    values, here = (np.moveaxis(part, along, 0) for part in (np.where(here, values, 0.0), here))
+    rows, columns = (_shares(maps.windows, k) for k in range(3) if k != along)
+
+    blocks = here.sum((1, 2))
+    known = np.maximum(blocks, 1)
+    mean = values.sum((1, 2), dtype=float) / known
+    shared = (here * (rows @ here.astype(float) @ columns)).sum((1, 2))
+    independent = blocks**2 / np.maximum(shared, 1.0)
+    squares = (here * (values - mean[:, None, None]) ** 2).sum((1, 2), dtype=float)
+    freedom = blocks - shared / known
+    told = freedom > _NOTHING
+    scatter = np.sqrt(squares / np.where(told, freedom, np.nan) / np.maximum(independent, 1.0))
+    within = squares[told].sum() / freedom[told].sum() if told.any() else np.nan
+
+    position = maps.origin[along] + maps.step[along] * np.arange(len(mean))
+    good = blocks > 0
+    slope, error = _line(
+        position[good],
+        mean[good],
+        independent[good],
+        _shares(maps.windows, along)[np.ix_(good, good)],
+        within,
+    )
+    mean = np.where(good, mean, np.nan)
+    left = (maps.attributes.get("correction") or {}).get("left", {}).get(column, 0.0)
+    common = with_what_is_left({column: mean}, {column: np.zeros(len(mean))}, {column: left})
+    return Profile(position, mean, scatter, common[column], blocks, slope, error)
+
+
+def _shares(windows: Windows, axis: int) -> np.ndarray:
+    """Share of its voxels that each block has in common with each other along an axis."""
+    number = np.arange(windows.shape[axis])
+    apart = np.abs(number[:, None] - number) * windows.stride[axis] / windows.block[axis]
+    return np.maximum(1.0 - apart, 0.0)
+
+
+def _line(
+    position: np.ndarray, mean: np.ndarray, weights: np.ndarray, shares: np.ndarray, within: float
+) -> tuple[float, float]:
+    """Slope and its standard error; `within` is the variance of one block within its layer."""
+    if len(mean) < 2:
+        return np.nan, np.nan
+    covariance = shares / np.sqrt(np.outer(weights, weights))  # of a block's variance 1
+    weights = weights / weights.sum()
+    centred = position - weights @ position
+    lever = weights * centred / (weights @ centred**2)
+    left = np.eye(len(mean)) - weights - np.outer(centred, lever)  # less the line
+    chance = float(weights @ np.diag(left @ covariance @ left.T))
+    about = weights @ (left @ mean) ** 2 / chance if chance > _NOTHING else np.nan
+    variance = float(np.fmax(within, about))
+    return float(lever @ mean), float(np.sqrt(variance * (lever @ covariance @ lever)))
