@@ -6,7 +6,6 @@ import numpy as np
 from scipy.fft import dct, idct
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
-from scipy.stats import median_abs_deviation
 
 _FEWEST = 24
 _SMOOTHED = 3.0  # slices
@@ -40,7 +39,8 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
 
 def _filtered(steps: np.ndarray) -> np.ndarray:
     middle = np.median(steps)
-    near = np.abs(steps - middle) <= _ALONE * median_abs_deviation(steps, scale="normal")
+    apart = np.abs(steps - middle)
+    near = apart <= _ALONE * 1.4826 * np.median(apart)  # of normal steps the standard deviation
     mean = steps[near].mean()
     around = np.where(near, steps - mean, 0.0)
     scatter = gaussian_filter1d(around, _SMOOTHED, mode="reflect").std()
