@@ -99,6 +99,8 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
         for row in check.rows:
             table.add_row(*map(escape, told(row, check.length_unit)))
         console.print(table)
+        if check.left_out:
+            console.print(_options.left_out(check.left_out))
     first = next(iter(found.values()))
     for text in (*refusals(first), *(f"Warning of the fit: {text}" for text in first.warnings)):
         console.print(escape(text), soft_wrap=True)

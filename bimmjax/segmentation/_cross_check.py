@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.descriptors import crofton_areas
 from bimmjax.descriptors._describe import count_labels
-from bimmjax.descriptors._labels import open_labels, open_mask
+from bimmjax.descriptors._labels import open_mask, open_phases
 from bimmjax.models import phase_pairs
 from bimmjax.segmentation._given_fit import given_fit
 from bimmjax.segmentation._rule import NO_LABEL
@@ -64,11 +65,14 @@ class CrossCheck(NamedTuple):
     length_unit : str
     warnings : tuple[str, ...]
         The fit's own: what it says of how far to believe it.
+    left_out : float
+        Share of all voxels that do not count.
     """
 
     rows: tuple[Compared, ...]
     length_unit: str
     warnings: tuple[str, ...] = ()
+    left_out: float = 0.0
 
     @property
     def agrees(self) -> bool | None:
@@ -80,6 +84,7 @@ class CrossCheck(NamedTuple):
         """Plain numbers, lists and None, by quantity and phase or pair."""
         told: dict[str, Any] = {"agrees": self.agrees, "units": {"length": self.length_unit}}
         told["warnings"] = list(self.warnings)
+        told["left_out"] = self.left_out
         for row in self.rows:
             told.setdefault(row.quantity, {})[row.which] = {
                 "model": row.model,
@@ -93,7 +98,7 @@ class CrossCheck(NamedTuple):
 
 
 def cross_check(
-    labels: Any, fit: Any, *, mask: Any = None, ignore: int | None = int(NO_LABEL), **options: Any
+    labels: Any, fit: Any, *, mask: Any = None, ignore: int | None = None, **options: Any
 ) -> CrossCheck:
     """Fractions and areas of a fit beside those of labels, and whether they agree.
 
@@ -105,13 +110,14 @@ def cross_check(
     Parameters
     ----------
     labels : path, array or Volume
-        (z, y, x) of whole numbers 0 ... N - 1 in order of intensity, from any method. Streamed.
+        (z, y, x) of whole numbers 0 ... N - 1 in order of intensity, from any method. Streamed. A
+        mask of 0 and 255 is phases 0 and 1.
     fit : Fit, dict or path of fit.json
         Of the same volume, with as many phases or more.
     mask : volume, optional
         Of the same shape; only voxels where it is not 0 count.
     ignore : int, optional
-        A label that says that there is none.
+        A label that says that there is none; by default 255, but in a mask of 0 and 255.
     **options
         `spacing`, `unit`, `dataset`: as in `open_volume`; by default lengths are the fit's.
 
@@ -141,14 +147,14 @@ def cross_check(
     """
     told = given_fit(fit)
     phases = len(told["params"]["intensities"])
-    volume = open_labels(labels, **options)
+    volume = open_phases(labels, ignore=ignore, **options)
     unit = told.get("units", {}).get("length", "voxel")
     spacing = tuple(told.get("spacing", (1.0, 1.0, 1.0)))
     if volume.unit == unit and not np.allclose(volume.spacing, spacing, rtol=1e-3):
         raise InputError(
             f"labels: got voxels of {volume.spacing} {unit}, wants those of the fit, {spacing}"
         )
-    covered = open_mask(mask, volume, ignore)
+    covered = open_mask(mask, volume, int(NO_LABEL) if ignore is None else ignore)
     voxels = count_labels(volume, covered, None)
     if voxels.size > phases:
         raise InputError(
@@ -157,11 +163,12 @@ def cross_check(
         )
     shares = np.zeros(phases)
     shares[: voxels.size] = voxels / voxels.sum()
+    left_out = 1.0 - int(voxels.sum()) / math.prod(volume.shape)
     areas = crofton_areas(volume, phases, mask=covered, spacing=spacing, unit=unit)
     pairs = [f"{i}-{j}" for i, j in phase_pairs(phases)]
     rows = _rows(told, "volume_fractions", [str(k) for k in range(phases)], shares)
     rows += _rows(told, "interface_areas", pairs, areas)
-    return CrossCheck(tuple(rows), unit, tuple(told.get("warnings") or ()))
+    return CrossCheck(tuple(rows), unit, tuple(told.get("warnings") or ()), left_out)
 
 
 def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> list[Compared]:

@@ -84,8 +84,16 @@ def test_gaps_do_not_count(made, fitted):
     labels[:, :20] = NO_LABEL
     found = cross_check(labels, fitted)
     rest = cross_check(labels[:, 20:], fitted)
+    assert found.left_out == 0.25
     assert found.rows[0].measured == pytest.approx(rest.rows[0].measured)
     assert found.rows[2].measured == pytest.approx(rest.rows[2].measured, rel=0.02)
+
+
+def test_a_mask_of_0_and_255_is_two_phases(made, fitted):
+    labels = np.asarray(made.labels)
+    found = cross_check(np.where(labels, 255, 0).astype(np.uint8), fitted)
+    assert found == cross_check(labels, fitted)
+    assert found.left_out == 0.0
 
 
 def test_an_empty_phase_has_no_share_and_no_area(made, fitted):
