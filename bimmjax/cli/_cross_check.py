@@ -86,9 +86,12 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from bimmjax.report._cross_check_page import HEADS, refusals, told
+    from bimmjax.report._cross_check_page import HEADS, told
 
     console = Console(highlight=False)
+    first = next(iter(found.values()))
+    for text in first.warnings:
+        console.print(f"[yellow]Warning of the fit:[/] {escape(text)}", soft_wrap=True)
     for name, check in found.items():
         table = Table(
             box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title=escape(name),
@@ -101,7 +104,4 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
         console.print(table)
         if check.left_out:
             console.print(_options.left_out(check.left_out))
-    first = next(iter(found.values()))
-    for text in (*refusals(first), *(f"Warning of the fit: {text}" for text in first.warnings)):
-        console.print(escape(text), soft_wrap=True)
     console.print(f"Written: {escape(str(out / 'report.html'))}", soft_wrap=True)

@@ -94,6 +94,8 @@ class Fit:
         Whether the blur was given instead of fitted: then it and the resolution have no errors.
     two_scales : dict or None
         Area, blur and curvature by moments at two scales, where asked for, as in `fit.json`.
+    shape : tuple of int or None
+        Voxels along (z, y, x) of the volume.
     """
 
     model: str
@@ -125,6 +127,7 @@ class Fit:
     refusals: dict[str, dict[str, str]] = field(default_factory=dict)
     known_blur: bool = False
     two_scales: dict[str, Any] | None = None
+    shape: tuple[int, int, int] | None = None
 
     @property
     def mean_curvature(self) -> np.ndarray | None:
@@ -178,6 +181,7 @@ class Fit:
             "refusals": self.refusals,
             "units": {"length": self.length_unit, "intensity": self.intensity_unit},
             "spacing": list(self.spacing),
+            "shape": None if self.shape is None else list(self.shape),
             "nll": _plain(self.nll),
             "confidence": _complete(self.confidence),
             "sampling": _complete(self.sampling),

@@ -11,6 +11,7 @@ from bimmjax._core.checks import InputError
 from bimmjax.descriptors import crofton_areas
 from bimmjax.descriptors._describe import count_labels
 from bimmjax.descriptors._labels import open_mask, open_phases
+from bimmjax.fitting._verdict import POOR_FIT
 from bimmjax.models import phase_pairs
 from bimmjax.segmentation._given_fit import given_fit
 from bimmjax.segmentation._rule import NO_LABEL
@@ -33,6 +34,8 @@ class Compared(NamedTuple):
         On the labels.
     refusal : str or None
         Why the fit has no number, where it says so.
+    judged : bool
+        Whether the fit describes its volume, so that labels can be held against it.
     """
 
     quantity: str
@@ -41,6 +44,7 @@ class Compared(NamedTuple):
     interval: tuple[float, float] | None
     measured: float
     refusal: str | None = None
+    judged: bool = True
 
     @property
     def difference(self) -> float | None:
@@ -49,8 +53,8 @@ class Compared(NamedTuple):
 
     @property
     def agrees(self) -> bool | None:
-        """Whether what was measured lies within the model's interval; None without one."""
-        if self.interval is None:
+        """Whether what was measured lies within the model's interval; None if nothing tells."""
+        if self.interval is None or not self.judged:
             return None
         return self.interval[0] <= self.measured <= self.interval[1]
 
@@ -76,7 +80,7 @@ class CrossCheck(NamedTuple):
 
     @property
     def agrees(self) -> bool | None:
-        """Whether all that has an interval agrees; None if nothing has."""
+        """Whether all that has an interval agrees; None if nothing has, or the fit is poor."""
         told = [row.agrees for row in self.rows if row.agrees is not None]
         return all(told) if told else None
 
@@ -128,10 +132,13 @@ def cross_check(
     Raises
     ------
     InputError
-        More labels than phases, or voxels of another size than the fit's.
+        More labels than phases; voxels, or a volume, of another size than the fit's.
 
     Notes
     -----
+    Of a fit that did not come to rest, or does not describe its volume (`goodness_of_fit` above
+    0.1), the intervals are worth nothing: `agrees` is None then.
+
     Intervals are the fit's `confidence` (95 %, of this volume's own values), so labels are held
     against what the fit is sure of. Labels have errors of their own: blur moves them across
     interfaces and noise makes them rough.
@@ -154,6 +161,12 @@ def cross_check(
         raise InputError(
             f"labels: got voxels of {volume.spacing} {unit}, wants those of the fit, {spacing}"
         )
+    shape = tuple(told.get("shape") or volume.shape)
+    if volume.shape != shape:
+        raise InputError(
+            f"labels: got shape {volume.shape}, wants that of the volume that was fitted, {shape}; "
+            "for labels of a part fit that part"
+        )
     covered = open_mask(mask, volume, int(NO_LABEL) if ignore is None else ignore)
     voxels = count_labels(volume, covered, None)
     if voxels.size > phases:
@@ -175,14 +188,21 @@ def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> l
     fitted = _by_name(told.get("properties", {}).get(quantity), names)
     bars = _by_name((told.get("confidence") or {}).get(quantity), names)
     refusals = (told.get("refusals") or {}).get(quantity, {})
+    judged = bool(told.get("converged", True)) and not _poor(told.get("goodness_of_fit", 0.0))
     rows = []
     for name, value in zip(names, measured, strict=True):
         model, bar = fitted.get(name), bars.get(name)
         interval = None
         if model is not None and bar is not None and None not in bar:
             interval = (float(bar[0]), float(bar[1]))
-        rows.append(Compared(quantity, name, model, interval, float(value), refusals.get(name)))
+        why = refusals.get(name)
+        rows.append(Compared(quantity, name, model, interval, float(value), why, judged))
     return rows
+
+
+def _poor(goodness: float | None) -> bool:
+    """None is a fit that failed."""
+    return goodness is None or goodness > POOR_FIT
 
 
 def _by_name(values: Any, names: list[str]) -> dict[str, Any]:
