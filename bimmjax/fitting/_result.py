@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bimmjax._core.checks import InputError
 from bimmjax.models import Params, phase_pairs
 from bimmjax.models._params import TILT_BOUNDS
 from bimmjax.properties import Properties
@@ -34,7 +36,7 @@ class Scan(NamedTuple):
     """Of the noise one and two voxels apart, as flat regions have it, (2,)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """A fitted model: parameters, what they mean for the sample, and how far to trust them.
 
@@ -129,6 +131,19 @@ class Fit:
     two_scales: dict[str, Any] | None = None
     shape: tuple[int, int, int] | None = None
 
+    def __repr__(self) -> str:
+        """What matters, in some lines; `to_dict` has all."""
+        told = self.to_dict()
+        bars = told["confidence"] or {}
+        rest = "" if self.converged else ", did not come to rest"
+        lines = [
+            f"Fit of {self.model}, {self.phases} phase{'s' if self.phases > 1 else ''}, lengths in "
+            f"{self.length_unit}: goodness of fit {self.goodness_of_fit:.2g}{rest}"
+        ]
+        for name, value in told["properties"].items():
+            lines += _lines(name, value, bars.get(name))
+        return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
+
     @property
     def mean_curvature(self) -> np.ndarray | None:
         """Mean of H = (κ₁ + κ₂)/2 over each interface, 1/length, (P,); None if it is flat by law.
@@ -204,16 +219,25 @@ def params_dict(params: Params) -> dict[str, Any]:
     }
 
 
-def params_of(values: dict[str, Any]) -> Params:
-    """Inverse of `params_dict`, as NumPy arrays; what is None or left out stays None.
+def params_of(values: Mapping[str, Any]) -> Params:
+    """Parameters from the entry `params` of `fit.json`, as `fit.params` had them (NumPy).
+
+    What is None or left out stays None.
+
+    Parameters
+    ----------
+    values : mapping
+
+    Returns
+    -------
+    Params
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from bimmjax.models import bimm2d
-    >>> told = params_dict(bimm2d.init([0, 1], 0.1))
-    >>> params_of(told).interface_weights.shape
-    (1,)
+    >>> from bimmjax.fitting import params_of
+    >>> told = {"intensities": [0.0, 1.0], "noise_std": 0.1, "interior_weights": [0.3, 0.7]}
+    >>> params_of(told).intensities
+    array([0., 1.])
     """
 
     def array(name: str) -> np.ndarray | None:
@@ -234,6 +258,27 @@ def properties_dict(properties: Properties, phases: int) -> dict[str, Any]:
         "interface_areas": _by_pair(properties.interface_areas, phases),
         "resolution_10_90": _plain(properties.resolution_10_90),
     }
+
+
+def check_fit(fit: Any) -> None:
+    """Refuse what is no fit as `fit` returns it, for what wants the histogram, too."""
+    if not isinstance(fit, Fit):
+        raise InputError(
+            f"fit: got {type(fit).__name__}, wants the Fit that bimmjax.fit returns: a fit.json "
+            "does not hold the histogram"
+        )
+
+
+def _lines(name: str, value: Any, bar: Any) -> list[str]:
+    """Name, value and interval of each part of a property; those that are None left out."""
+    if isinstance(value, dict | list):
+        held = value if isinstance(value, dict) else dict(enumerate(value))
+        bars = bar if isinstance(bar, dict) else dict(enumerate(bar or ()))
+        return [s for key, x in held.items() for s in _lines(f"{name} {key}", x, bars.get(key))]
+    if value is None:
+        return []
+    interval = "" if bar is None or None in bar else f" ({bar[0]:.4g} to {bar[1]:.4g})"
+    return [f"{name}: {value:.4g}{interval}"]
 
 
 def _complete(bars: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -108,6 +108,20 @@ def test_pictures_that_a_model_cannot_give_are_refused(make_fit: MakeFit, name: 
         getattr(plot, name)(make_fit(2, "gmm"))
 
 
+@pytest.mark.parametrize("name", ["joint", "intensity", "edge"])
+def test_a_path_of_fit_json_is_no_fit_to_draw(name: str):
+    with pytest.raises(InputError, match="fit: got str, wants the Fit"):
+        getattr(plot, name)("fit.json")
+
+
+def test_a_fit_prints_in_some_lines(make_fit: MakeFit):
+    said = repr(make_fit(2, warnings=("Beware.",)))
+    assert said.startswith("Fit of bimm2d, 2 phases, lengths in ")
+    assert "volume_fractions 0: " in said
+    assert said.endswith("\nWarning: Beware.")
+    assert len(said) < 1000
+
+
 def test_one_phase_has_a_joint_picture_without_arcs(make_fit: MakeFit):
     made = plot.joint(make_fit(1))
     assert "phase 0" in _texts(made)
