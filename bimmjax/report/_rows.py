@@ -130,6 +130,15 @@ def property_rows(fit: Fit) -> list[Row]:
     return rows
 
 
+def tried_phases(fit: Fit) -> str:
+    """The criterion by number of phases, and which is lowest; nothing if the number was given."""
+    if fit.bic is None:
+        return ""
+    numbers = sorted(fit.bic)
+    listed = ", ".join(f"{fit.bic[n]:,.0f}" for n in numbers)
+    return f"BIC of {numbers[0]} to {numbers[-1]} phases: {listed}; lowest for {fit.phases}."
+
+
 def parameter_rows(fit: Fit) -> list[Row]:
     """The parameters of the model itself, with the paper's symbols."""
     params, grey = fit.params, fit.intensity_unit + "s"

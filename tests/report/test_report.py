@@ -14,12 +14,14 @@ from PIL import Image
 from bimmjax.fitting import Fit
 from bimmjax.plot._labels import rounded
 from bimmjax.report import (
+    page,
     parameter_rows,
     property_rows,
     verdict,
     write_pictures,
     write_report,
 )
+from bimmjax.report._rows import tried_phases
 from bimmjax.volumes import Volume
 
 MakeFit = Callable[..., Fit]
@@ -173,3 +175,10 @@ def test_numbers_are_rounded_by_their_intervals(
     value: float | None, intervals: tuple[tuple[float, float] | None, ...], told: tuple[object, ...]
 ):
     assert tuple(rounded(value, *intervals)) == told
+
+
+def test_all_numbers_of_phases_that_were_tried_are_told(make_fit: MakeFit, volumes):
+    fit = make_fit(2, bic={1: 30_500.2, 2: 20_000.4, 3: 20_010.0})
+    said = "BIC of 1 to 3 phases: 30,500, 20,000, 20,010; lowest for 2."
+    assert tried_phases(fit) == said
+    assert said in page(fit, volumes[2], {})
