@@ -165,6 +165,19 @@ class Fit:
         return np.where(told, np.asarray(tilt / (2.0 * blur * self.spacing[0])), np.nan)
 
     @property
+    def feature_size(self) -> float | None:
+        """Size of features in blurs, 4 V₁V₂ / (A σ_b h), of two phases whose area is told.
+
+        Five and more is well, and below three areas are refused; h is the edge of a voxel.
+        """
+        areas = self.properties.interface_areas
+        blur = self.params.blur_std if self.scan is None else self.scan.blur_std
+        if self.phases != 2 or areas is None or blur is None or not float(areas[0]) > 0.0:
+            return None
+        room = 4.0 * float(np.prod(self.properties.volume_fractions))
+        return room / (float(areas[0]) * float(blur) * self.spacing[0])
+
+    @property
     def converged(self) -> bool:
         """Whether the optimiser came to rest."""
         return self.code == CONVERGED

@@ -84,6 +84,18 @@ def property_rows(fit: Fit) -> list[Row]:
                     meaning,
                 )
             )
+    if fit.feature_size is not None:
+        rows.append(
+            Row(
+                "Size of features",
+                f"{fit.feature_size:.1f}",
+                "blurs",
+                None,
+                None,
+                "4 V₀V₁ / (area × blur): with five blurs or more areas are good to some per cent; "
+                "below three they are refused.",
+            )
+        )
     if found.resolution_10_90 is not None:
         rows.append(
             _row(
