@@ -219,9 +219,9 @@ def _warnings(view: View) -> list[str]:
     said: dict[str, None] = {MOSTLY_POOR: None} if view.mostly_poor else {}
     for fit in view.global_fits:
         if fit.get("converged") is False:
-            said["The fit of the whole volume, on which all local fits lean, did not converge."] = (
-                None
-            )
+            said[
+                "The fit of the whole volume, on which all local fits lean, did not come to rest."
+            ] = None
         for text in fit.get("warnings") or ():
             said[f"Fit of the whole volume: {text}"] = None
     return list(said)

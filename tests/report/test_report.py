@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from bimmjax.fitting import Fit
+from bimmjax.fitting._verdict import undetermined_words
 from bimmjax.plot._labels import rounded
 from bimmjax.report import (
     page,
@@ -187,3 +188,11 @@ def test_all_numbers_of_phases_that_were_tried_are_told(make_fit: MakeFit, volum
     said = "BIC of 1 to 3 phases: 30,500, 20,000, 20,010; lowest for 2."
     assert tried_phases(fit) == said
     assert said in page(fit, volumes[2], {})
+
+
+def test_a_share_that_may_be_any_is_told_in_the_verdict(make_fit: MakeFit):
+    wide = {"volume_fractions": [(0.20, 0.22), (0.2, 0.5), (0.3, 0.6)]}
+    said = verdict(make_fit(3, confidence=wide, goodness_of_fit=0.001))
+    assert said.level == "fair"
+    assert "the numbers of phases 1 and 2 are not determined" in said.headline
+    assert undetermined_words([2])[0].startswith("The numbers of phase 2 are not determined: ")
