@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bimmjax import InputError, models, plot
+from bimmjax.plot import _joint
 from bimmjax.fitting import Fit
 from bimmjax.plot._expected import arcs, expected
 from bimmjax.plot._slices import middle_section
@@ -167,3 +168,9 @@ def test_thin_volumes_are_drawn():
     made = plot.slices(open_volume(np.random.default_rng(0).random((3, 300, 200))))
     made.canvas.draw()
     assert made.get_figheight() < 8
+
+
+def test_ticks_of_one_size_read_alike():
+    form = _joint._percent()
+    told = [form(x, 0) for x in (-2.5e-5, 0.0, 2.5e-5, 5e-5)]
+    assert told == ["−0.0025", "0", "+0.0025", "+0.005"]
