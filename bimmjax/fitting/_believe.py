@@ -79,7 +79,7 @@ def with_errors(
         if intervals:
             bars = _error_bars(fit, best, blocks, scaled, found, trusted)
             fit = replace(fit, confidence=bars.confidence, sampling=bars.sampling)
-            untold = undetermined(fit.properties.volume_fractions, bars.confidence)
+            untold = undetermined(np.asarray(fit.properties.volume_fractions), bars.confidence)
             fit = replace(fit, warnings=(*fit.warnings, *undetermined_words(untold)))
     if trusted is not None:
         fit = replace(fit, announced=_announced(fit, trusted, bars))

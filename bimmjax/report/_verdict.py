@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from bimmjax.fitting import Fit
 from bimmjax.fitting._verdict import listed, undetermined
 
@@ -53,7 +55,7 @@ def verdict(fit: Fit) -> Verdict:
             f"{percent} of the voxels lie where it does not expect them. Do not rely on the "
             "numbers before the joint histogram below has shown you why.",
         )
-    untold = undetermined(fit.properties.volume_fractions, fit.confidence)
+    untold = undetermined(np.asarray(fit.properties.volume_fractions), fit.confidence)
     if untold:
         named = f"phase{'s' if len(untold) > 1 else ''} {listed(untold)}"
         return Verdict(

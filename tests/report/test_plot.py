@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bimmjax import InputError, models, plot
-from bimmjax.plot import _joint
 from bimmjax.fitting import Fit
+from bimmjax.plot import _joint
 from bimmjax.plot._expected import arcs, expected
 from bimmjax.plot._slices import middle_section
 from bimmjax.volumes import Volume, open_volume

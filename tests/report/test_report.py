@@ -126,7 +126,8 @@ def test_rows_tell_value_unit_and_intervals(make_fit: MakeFit):
     assert rows["Interface area 0-1"].unit == "1/µm"
     fit = make_fit(2)
     share, area = fit.properties.volume_fractions[0], fit.properties.interface_areas[0]
-    size = 4.0 * share * (1.0 - share) / (area * fit.params.blur_std * fit.spacing[0])
+    blur = float(fit.params.blur_std) * fit.spacing[0]
+    size = 4.0 * float(share) * (1.0 - float(share)) / (float(area) * blur)
     assert rows["Size of features"].value == f"{size:.1f}"
     assert make_fit(3).feature_size is None
     assert rows["Interface area 0-1"].confidence == "0.110 to 0.130"
