@@ -86,9 +86,12 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from bimmjax.report._cross_check_page import HEADS, refusals, told
+    from bimmjax.report._cross_check_page import HEADS, told
 
     console = Console(highlight=False)
+    first = next(iter(found.values()))
+    for text in first.warnings:
+        console.print(f"[yellow]Warning of the fit:[/] {escape(text)}", soft_wrap=True)
     for name, check in found.items():
         table = Table(
             box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title=escape(name),
@@ -99,7 +102,6 @@ def _print(found: dict[str, CrossCheck], out: Path) -> None:
         for row in check.rows:
             table.add_row(*map(escape, told(row, check.length_unit)))
         console.print(table)
-    first = next(iter(found.values()))
-    for text in (*refusals(first), *(f"Warning of the fit: {text}" for text in first.warnings)):
-        console.print(escape(text), soft_wrap=True)
+        if check.left_out:
+            console.print(_options.left_out(check.left_out))
     console.print(f"Written: {escape(str(out / 'report.html'))}", soft_wrap=True)

@@ -156,6 +156,8 @@ def _print(found: Description, out: Path) -> None:
             through or ("" if part is None else "no axis"),
         )
     console.print(table)
+    if found.left_out:
+        console.print(_options.left_out(found.left_out))
     for (i, j), area in zip(phase_pairs(found.phases), found.crofton, strict=True):
         console.print(f"Interface area {i}-{j}: [bold]{area:.4g}[/] 1/{unit}")
     console.print(f"Written: {escape(str(out / 'describe.json'))}", soft_wrap=True)

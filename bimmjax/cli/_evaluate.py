@@ -83,17 +83,22 @@ def evaluate(
     if as_json:
         typer.echo(text)
     elif not quiet:
-        _print(found, solid, Path(target))
+        from math import prod
+
+        from bimmjax.volumes import open_volume
+
+        counted = int(found.support.sum()) / prod(open_volume(truth).shape)
+        _print(found, solid, Path(target), 1.0 - counted)
 
 
 def _write_errors(
     labels: str, truth: str, mask: str | None, ignore: int | None, path: Path
 ) -> None:
     """1 where the labels are wrong, 0 elsewhere, and where nothing counts."""
-    from bimmjax.descriptors._labels import open_mask
-    from bimmjax.volumes import convert, open_volume
+    from bimmjax.descriptors._labels import open_mask, open_phases
+    from bimmjax.volumes import convert
 
-    told, right = open_volume(labels), open_volume(truth)
+    told, right = open_phases(labels, ignore=ignore), open_phases(truth, "truth", ignore=ignore)
     covered = open_mask(mask, told, ignore)
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:
@@ -110,7 +115,7 @@ def _write_errors(
     convert(replace(told, reader=read, dtype=numpy.dtype("uint8"), name="errors"), path)
 
 
-def _print(found: Scores, solid: int | None, out: Path) -> None:
+def _print(found: Scores, solid: int | None, out: Path, left_out: float) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -126,6 +131,8 @@ def _print(found: Scores, solid: int | None, out: Path) -> None:
     means = [f"{100.0 * found.macro(name):.2f} %" for name in names]
     table.add_row("mean", *means, f"{found.support.sum():,}")
     console.print(table)
+    if left_out:
+        console.print(_options.left_out(left_out))
     last = found.last if solid is None else solid
     console.print(
         f"Misplaced: [bold]{found.misplaced:.3f} %[/] of all voxels (MP), "

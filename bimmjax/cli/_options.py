@@ -46,7 +46,8 @@ Ignore = Annotated[
     int | None,
     typer.Option(
         metavar="LABEL",
-        help="A label of voxels that do not count: 255 in those of segment.",
+        help="A label of voxels that do not count: 255 in those of segment, but not in a mask of 0 "
+        "and 255, which is two phases.",
         show_default=False,
     ),
 ]
@@ -68,3 +69,10 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier run left in --out.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no table.")]
+
+
+def left_out(share: float) -> str:
+    """What a mask and a label to ignore leave out, in a line."""
+    return (
+        f"Left out (by a mask, or a label to ignore): [bold]{100.0 * share:.3f} %[/] of all voxels"
+    )

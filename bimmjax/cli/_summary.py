@@ -7,6 +7,7 @@ from typing import Any
 
 from bimmjax.fitting import Fit
 from bimmjax.report import property_rows, verdict
+from bimmjax.report._rows import tried_phases
 from bimmjax.volumes import Volume
 
 _FILE_WIDTH = 100
@@ -41,6 +42,8 @@ def print_summary(fit: Fit, volume: Volume, out: Path) -> None:
             cells.append(row.sampling or "")
         table.add_row(*cells)
     console.print(table)
+    if fit.bic is not None:
+        console.print(tried_phases(fit))
     if fit.announced is not None:
         console.print(_corrected(fit))
     elif fit.model == "bimm2d" and fit.phases > 1 and not fit.refusals:

@@ -408,7 +408,7 @@ def classes_in(labels: list[str]) -> int:
     from bimmjax.nets.losses import IGNORED
     from bimmjax.volumes import stream
 
-    largest = 0
+    largest, none = 0, False
     for path in labels:
         volume = open_named("labels", path)
         if volume.dtype.kind not in "iu":
@@ -416,9 +416,15 @@ def classes_in(labels: list[str]) -> int:
         _, y, x = volume.shape
         for block in stream(volume, (max(2**24 // (y * x), 1), y, x), halo=0):
             known = block.data[block.data != IGNORED]
+            none = none or known.size < block.data.size
             largest = max(largest, int(known.max(initial=0)))
     if largest > IGNORED:
         raise InputError(f"labels: got {largest}, wants 0 to 254, and 255 where there is none")
+    if largest == 0 and none:
+        raise InputError(
+            "labels: got 0 and 255 only, and 255 says that there is no label; wants 0 and 1 (of a "
+            "mask: (mask > 0).astype('uint8'))"
+        )
     if largest >= _MANY:
         raise InputError(
             f"labels: got {largest}, which makes {largest + 1} classes; wants fewer than {_MANY}, "

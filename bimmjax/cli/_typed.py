@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,21 @@ _FROM = "source: got "
 def as_typed(line: str, command: Any, words: Sequence[str]) -> str:
     """`line` with the command's own name in place of `source`, which the library calls a volume.
 
+    An argument that is lacking is told as an option: `--spacing` for `spacing=`.
+
     The argument is the one whose value the message quotes; of several, the longest.
     """
+    line = re.sub(r"\bwants (\w+)= as well", _as_option, line)
     if not line.startswith("source: "):
         return line
     quoted = line.removeprefix(_FROM)
     found = [(len(value), name) for name, value in _given(command, words) if _quotes(quoted, value)]
     name = max(found)[1] if found else "volume"
     return f"{name}: {line.removeprefix('source: ')}"
+
+
+def _as_option(found: re.Match[str]) -> str:
+    return f"wants --{found[1].replace('_', '-')} as well"
 
 
 def _quotes(quoted: str, value: str) -> bool:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bimmjax._core.checks import InputError, whole_number
-from bimmjax.descriptors._labels import layers, open_labels, open_mask
+from bimmjax.descriptors._labels import layers, open_labels, open_mask, open_phases
 from bimmjax.volumes import open_volume, stream
 
 _MOST_CLASSES = 256
-# Unless more are asked for: labels beyond are not phases, but a mask of 0 and 255, or no labels.
+# Unless more are asked for: labels beyond are not phases, but say that there is none.
 _USUAL = 64
 
 
@@ -153,7 +153,8 @@ def confusion_matrix(
     Parameters
     ----------
     truth, labels : path, array or Volume
-        (z, y, x) of whole numbers from 0 on, of one shape. Streamed.
+        (z, y, x) of whole numbers from 0 on, of one shape. Streamed. Where `ignore` is not given,
+        a mask of 0 and 255 counts as classes 0 and 1.
     classes : int, optional
         Number of classes, N; by default the largest label or class, plus one.
     mask : volume, optional
@@ -173,7 +174,8 @@ def confusion_matrix(
     >>> confusion_matrix(truth, np.array([[[0, 1, 1, 1]]])).tolist()
     [[1, 1], [0, 2]]
     """
-    right, told = open_labels(truth, "truth"), open_labels(labels)
+    right = open_phases(truth, "truth", ignore=ignore)
+    told = open_phases(labels, ignore=ignore)
     if right.shape != told.shape:
         raise InputError(f"labels: got shape {told.shape}, wants that of the truth {right.shape}")
     size = _USUAL if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)

@@ -14,7 +14,7 @@ from bimmjax.descriptors._anisotropy import curve_anisotropy, diameter_anisotrop
 from bimmjax.descriptors._autocorrelation import plane_two_point, radial_two_point
 from bimmjax.descriptors._components import Components, components
 from bimmjax.descriptors._crofton import MOST_PHASES, crofton_areas
-from bimmjax.descriptors._labels import AXES, layers, open_labels, open_mask
+from bimmjax.descriptors._labels import AXES, layers, open_mask, open_phases
 from bimmjax.descriptors._lines import LineCounts, line_counts
 from bimmjax.descriptors._marching import marching_cubes_areas
 from bimmjax.models import phase_pairs
@@ -46,6 +46,8 @@ class Description:
     spacing : tuple of float
     length_unit : str
     periodic : bool
+    left_out : float
+        Share of all voxels that a mask or a label to ignore leaves out.
     """
 
     phases: int
@@ -59,6 +61,7 @@ class Description:
     spacing: tuple[float, float, float]
     length_unit: str
     periodic: bool = False
+    left_out: float = 0.0
 
     @property
     def volume_fractions(self) -> np.ndarray:
@@ -109,6 +112,7 @@ class Description:
             "phases": self.phases,
             "volume_fractions": _plain(self.volume_fractions),
             "voxels": [int(n) for n in self.voxels],
+            "left_out": self.left_out,
             "two_point": {
                 name: {
                     **{a: _plain(self.lines[p, a].two_point[: self.lags(a).size]) for a in AXES},
@@ -177,7 +181,8 @@ def describe(
     Parameters
     ----------
     labels : path, array or Volume
-        (z, y, x) of whole numbers from 0 on.
+        (z, y, x) of whole numbers from 0 on. Where `ignore` is not given, a mask of 0 and 255 is
+        phases 0 and 1.
     phases : int, optional
         Their number; by default the largest label plus one.
     periodic : bool
@@ -218,7 +223,7 @@ def describe(
     >>> found.phases, found.to_dict()["percolates"]["1"]
     (2, {'z': True, 'y': True, 'x': True})
     """
-    volume = open_labels(labels, spacing=spacing, unit=unit, dataset=dataset)
+    volume = open_phases(labels, ignore=ignore, spacing=spacing, unit=unit, dataset=dataset)
     covered = open_mask(mask, volume, ignore)
     say = progress or (lambda _: None)
     say("fractions")
@@ -260,6 +265,7 @@ def describe(
         spacing=volume.spacing,
         length_unit=volume.unit,
         periodic=periodic,
+        left_out=1.0 - int(voxels.sum()) / math.prod(volume.shape),
     )
 
 

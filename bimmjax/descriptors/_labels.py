@@ -15,6 +15,8 @@ AXES = ("z", "y", "x")
 # Voxels of a block of layers, and of a slab; a thin slab of a huge volume may exceed it.
 _LAYERS = 2**23
 _SLAB = 2**24
+# What a mask has where it is true, in most programs.
+_TRUE = 255
 
 
 def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
@@ -29,6 +31,42 @@ def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
     if volume.dtype.kind not in "iu":
         raise InputError(f"{name}: got dtype {volume.dtype}, wants whole numbers, one per phase")
     return volume
+
+
+def open_phases(
+    labels: Any, name: str = "labels", *, ignore: int | None = None, **options: Any
+) -> Volume:
+    """As `open_labels`; a mask of 0 and 255 as two phases, unless a label is to be ignored."""
+    volume = open_labels(labels, name, **options)
+    if ignore is not None or not _is_mask(volume):
+        return volume
+
+    def read(z: slice, y: slice, x: slice) -> np.ndarray:
+        return (volume.reader(z, y, x) != 0).view(np.uint8)
+
+    return replace(volume, reader=read, dtype=np.dtype(np.uint8))
+
+
+def _is_mask(volume: Volume) -> bool:
+    """Whether it holds 0 and 255 and nothing else; mostly a layer tells that it does not."""
+    if np.iinfo(str(volume.dtype)).max < _TRUE:
+        return False
+    middle = volume.shape[0] // 2
+    if not _held(volume.read(slice(middle, middle + 1), slice(None), slice(None)))[2]:
+        return False
+    false = true = False
+    for block in stream(volume, layers(volume), halo=0):
+        zeros, full, alone = _held(block.data)
+        if not alone:
+            return False
+        false, true = false or zeros, true or full
+    return false and true
+
+
+def _held(data: np.ndarray) -> tuple[bool, bool, bool]:
+    """Whether there is a 0, a 255, and nothing else."""
+    zeros, full = int(np.sum(data == 0)), int(np.sum(data == _TRUE))
+    return zeros > 0, full > 0, zeros + full == data.size
 
 
 def open_mask(mask: Any, volume: Volume, ignore: int | None = None) -> Volume | None:

@@ -17,7 +17,7 @@ from bimmjax.fitting._reference import reference
 from bimmjax.fitting._result import Fit, Scan
 from bimmjax.fitting._trust import Trust, trust
 from bimmjax.fitting._uncertainty import influence, known_errors, sampling_errors
-from bimmjax.fitting._verdict import POOR_FIT
+from bimmjax.fitting._verdict import POOR_FIT, undetermined, undetermined_words
 from bimmjax.models import Params, phase_pairs
 from bimmjax.volumes import Volume, sample_blocks
 
@@ -79,6 +79,8 @@ def with_errors(
         if intervals:
             bars = _error_bars(fit, best, blocks, scaled, found, trusted)
             fit = replace(fit, confidence=bars.confidence, sampling=bars.sampling)
+            untold = undetermined(np.asarray(fit.properties.volume_fractions), bars.confidence)
+            fit = replace(fit, warnings=(*fit.warnings, *undetermined_words(untold)))
     if trusted is not None:
         fit = replace(fit, announced=_announced(fit, trusted, bars))
     compiling = correcting.compiling + spreading.compiling

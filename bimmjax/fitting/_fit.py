@@ -293,6 +293,7 @@ def described(
         node_count=best.setting.nodes,
         bic=bic,
         known_blur=known_blur,
+        shape=volume.shape,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bimmjax._core.checks import InputError
 from bimmjax.models import Params, phase_pairs
 from bimmjax.models._params import TILT_BOUNDS
 from bimmjax.properties import Properties
@@ -34,7 +36,7 @@ class Scan(NamedTuple):
     """Of the noise one and two voxels apart, as flat regions have it, (2,)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """A fitted model: parameters, what they mean for the sample, and how far to trust them.
 
@@ -94,6 +96,8 @@ class Fit:
         Whether the blur was given instead of fitted: then it and the resolution have no errors.
     two_scales : dict or None
         Area, blur and curvature by moments at two scales, where asked for, as in `fit.json`.
+    shape : tuple of int or None
+        Voxels along (z, y, x) of the volume.
     """
 
     model: str
@@ -125,6 +129,20 @@ class Fit:
     refusals: dict[str, dict[str, str]] = field(default_factory=dict)
     known_blur: bool = False
     two_scales: dict[str, Any] | None = None
+    shape: tuple[int, int, int] | None = None
+
+    def __repr__(self) -> str:
+        """What matters, in some lines; `to_dict` has all."""
+        told = self.to_dict()
+        bars = told["confidence"] or {}
+        rest = "" if self.converged else ", did not come to rest"
+        lines = [
+            f"Fit of {self.model}, {self.phases} phase{'s' if self.phases > 1 else ''}, lengths in "
+            f"{self.length_unit}: goodness of fit {self.goodness_of_fit:.2g}{rest}"
+        ]
+        for name, value in told["properties"].items():
+            lines += _lines(name, value, bars.get(name))
+        return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
 
     @property
     def mean_curvature(self) -> np.ndarray | None:
@@ -145,6 +163,19 @@ class Fit:
         # Of several phases triple lines tilt it as well: on bodies of three it had a wrong sign.
         told &= (np.abs(tilt) < 0.95 * TILT_BOUNDS[1]) & (self.phases == 2)
         return np.where(told, np.asarray(tilt / (2.0 * blur * self.spacing[0])), np.nan)
+
+    @property
+    def feature_size(self) -> float | None:
+        """Size of features in blurs, 4 V₁V₂ / (A σ_b h), of two phases whose area is told.
+
+        Five and more is well, and below three areas are refused; h is the edge of a voxel.
+        """
+        areas = self.properties.interface_areas
+        blur = self.params.blur_std if self.scan is None else self.scan.blur_std
+        if self.phases != 2 or areas is None or blur is None or not float(areas[0]) > 0.0:
+            return None
+        room = 4.0 * float(np.prod(self.properties.volume_fractions))
+        return room / (float(areas[0]) * float(blur) * self.spacing[0])
 
     @property
     def converged(self) -> bool:
@@ -178,6 +209,7 @@ class Fit:
             "refusals": self.refusals,
             "units": {"length": self.length_unit, "intensity": self.intensity_unit},
             "spacing": list(self.spacing),
+            "shape": None if self.shape is None else list(self.shape),
             "nll": _plain(self.nll),
             "confidence": _complete(self.confidence),
             "sampling": _complete(self.sampling),
@@ -200,16 +232,25 @@ def params_dict(params: Params) -> dict[str, Any]:
     }
 
 
-def params_of(values: dict[str, Any]) -> Params:
-    """Inverse of `params_dict`, as NumPy arrays; what is None or left out stays None.
+def params_of(values: Mapping[str, Any]) -> Params:
+    """Parameters from the entry `params` of `fit.json`, as `fit.params` had them (NumPy).
+
+    What is None or left out stays None.
+
+    Parameters
+    ----------
+    values : mapping
+
+    Returns
+    -------
+    Params
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from bimmjax.models import bimm2d
-    >>> told = params_dict(bimm2d.init([0, 1], 0.1))
-    >>> params_of(told).interface_weights.shape
-    (1,)
+    >>> from bimmjax.fitting import params_of
+    >>> told = {"intensities": [0.0, 1.0], "noise_std": 0.1, "interior_weights": [0.3, 0.7]}
+    >>> params_of(told).intensities
+    array([0., 1.])
     """
 
     def array(name: str) -> np.ndarray | None:
@@ -230,6 +271,27 @@ def properties_dict(properties: Properties, phases: int) -> dict[str, Any]:
         "interface_areas": _by_pair(properties.interface_areas, phases),
         "resolution_10_90": _plain(properties.resolution_10_90),
     }
+
+
+def check_fit(fit: Any) -> None:
+    """Refuse what is no fit as `fit` returns it, for what wants the histogram, too."""
+    if not isinstance(fit, Fit):
+        raise InputError(
+            f"fit: got {type(fit).__name__}, wants the Fit that bimmjax.fit returns: a fit.json "
+            "does not hold the histogram"
+        )
+
+
+def _lines(name: str, value: Any, bar: Any) -> list[str]:
+    """Name, value and interval of each part of a property; those that are None left out."""
+    if isinstance(value, dict | list):
+        held = value if isinstance(value, dict) else dict(enumerate(value))
+        bars = bar if isinstance(bar, dict) else dict(enumerate(bar or ()))
+        return [s for key, x in held.items() for s in _lines(f"{name} {key}", x, bars.get(key))]
+    if value is None:
+        return []
+    interval = "" if bar is None or None in bar else f" ({bar[0]:.4g} to {bar[1]:.4g})"
+    return [f"{name}: {value:.4g}{interval}"]
 
 
 def _complete(bars: dict[str, Any] | None) -> dict[str, Any] | None:

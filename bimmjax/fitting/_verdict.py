@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bimmjax.models import Params, phase_pairs
@@ -15,6 +17,7 @@ _RARE = 0.005
 _UNEQUAL_NOISE = 1.25
 _SEEN = 0.02
 _WIDEST_BLUR = 15.0
+_WIDE_SHARE = 0.05
 
 
 def misplaced_share(frequencies: np.ndarray, probability: np.ndarray, voxels: int) -> float:
@@ -118,6 +121,35 @@ def warnings_for(
             f"{histogram.excluded} voxels that are NaN or infinite, or touch one, were left out."
         )
     return tuple(said)
+
+
+def undetermined(fractions: np.ndarray, confidence: dict[str, Any] | None) -> list[int]:
+    """Phases whose 95 % interval is wider than half of their share, and than five points."""
+    ends = (confidence or {}).get("volume_fractions")
+    if ends is None:
+        return []
+    return [
+        i
+        for i, (share, bar) in enumerate(zip(fractions, ends, strict=False))
+        if bar is not None and None not in bar and bar[1] - bar[0] > max(0.5 * share, _WIDE_SHARE)
+    ]
+
+
+def undetermined_words(phases: list[int]) -> tuple[str, ...]:
+    """The warning, if there is any such phase."""
+    said: list[str] = []
+    if phases:
+        several = "s" if len(phases) > 1 else ""
+        said.append(
+            f"The numbers of phase{several} {listed(phases)} are not determined: the data leave "
+            "open more than half of the share. Try fewer phases."
+        )
+    return tuple(said)
+
+
+def listed(phases: list[int]) -> str:
+    """`1 and 2`, `0, 1 and 2`."""
+    return " and ".join(filter(None, (", ".join(map(str, phases[:-1])), str(phases[-1]))))
 
 
 def interior_noise(

@@ -8,6 +8,7 @@ import numpy as np
 
 from bimmjax._core.checks import InputError
 from bimmjax.fitting import Fit
+from bimmjax.fitting._result import check_fit
 from bimmjax.models import phase_pairs
 from bimmjax.plot._labels import length_name, power, rounded
 from bimmjax.plot._style import (
@@ -49,6 +50,7 @@ def edge(fit: Fit) -> Figure:
     InputError
         If the fit knows no blur.
     """
+    check_fit(fit)
     width = fit.properties.resolution_10_90
     if fit.params.blur_std is None or width is None or fit.properties.interface_areas is None:
         raise InputError(f"fit: got one of {fit.model} that knows no blur, wants bimm2d")

@@ -12,6 +12,7 @@ from jax import Array
 
 from bimmjax import models
 from bimmjax.fitting import Fit
+from bimmjax.fitting._result import check_fit
 from bimmjax.models import Params, Quadrature, _nodes, gauss_legendre
 
 _ARC_POINTS = 101
@@ -39,6 +40,7 @@ class Arcs(NamedTuple):
 
 def expected(fit: Fit) -> Expected:
     """Evaluate the fitted model on the bins of its histogram."""
+    check_fit(fit)
     grid = fit.histogram.grid
     origin, unit = float(grid.u_edges[0]), float(grid.u_edges[-1] - grid.u_edges[0])
     shares = _shares(

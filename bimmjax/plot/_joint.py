@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_RANGE = 0.04  # of the highest bin: a good fit shall look like one
 _ARC = "#ffffff"
+# Width and height of a phase's name, as shares of the axes'.
+_LABEL, _LINE = 0.165, 0.045
 
 
 def joint(fit: Fit, model: Expected | None = None) -> Figure:
@@ -68,7 +70,7 @@ def joint(fit: Fit, model: Expected | None = None) -> Figure:
     apart = _map(between, fit, difference, norm=Normalize(-most, most), cmap="PuOr_r")
     made.colorbar(drawn, cax=scale)
     made.colorbar(apart, cax=signed, extend="both")
-    signed.yaxis.set_major_formatter(_percent(most))
+    signed.yaxis.set_major_formatter(_percent())
     for bar, label in (
         (scale, "share of voxels per bin"),
         (signed, "difference, % of voxels per bin"),
@@ -120,24 +122,45 @@ def _mark(axes: Axes, fit: Fit, intensity: np.ndarray, gradient: np.ndarray, *, 
             )
     top = grid.v_edges[-1]
     low, high = shown_intensities(fit)
-    crowded = high - 0.15 * (high - low)
-    for i, value in enumerate(fit.params.intensities):
-        axes.axvline(float(value), color=colour, linewidth=0.8, alpha=0.65)
+    width = _LABEL * (high - low)
+    values = [float(value) for value in fit.params.intensities]
+    lefts = [value if value < high - width else value - width for value in values]
+    rows = _rows([(left, left + width) for left in lefts])
+    for i, (value, left, row) in enumerate(zip(values, lefts, rows, strict=True)):
+        axes.axvline(value, color=colour, linewidth=0.8, alpha=0.65)
         axes.text(
-            float(value),
-            top * 0.985,
+            value,
+            top * (0.985 - _LINE * row),
             f" phase {i} ",
             color=colour,
             fontsize=8,
             va="top",
-            ha="left" if value < crowded else "right",
+            ha="left" if left == value else "right",
         )
     if not dark:
         axes.set_facecolor("#2b0a3d")
 
 
-def _percent(most: float) -> Any:
+def _rows(spans: list[tuple[float, float]]) -> list[int]:
+    """The first row for each label, from its left to its right end, in which it covers no other.
+
+    Examples
+    --------
+    >>> _rows([(0.0, 2.0), (1.0, 3.0), (2.0, 4.0), (2.5, 4.5)])
+    [0, 1, 0, 2]
+    """
+    rows: list[int] = []
+    for i, (left, right) in enumerate(spans):
+        taken = {
+            row
+            for row, (start, end) in zip(rows, spans[:i], strict=True)
+            if start < right and left < end
+        }
+        rows.append(min(set(range(i + 1)) - taken))
+    return rows
+
+
+def _percent() -> Any:
     from matplotlib.ticker import FuncFormatter
 
-    places = max(0, 1 - int(np.floor(np.log10(100 * most))))
-    return FuncFormatter(lambda x, _: signed(f"{100 * x:+.{places}f}") if x else "0")
+    return FuncFormatter(lambda x, _: signed(f"{100 * x:+.3g}") if x else "0")

@@ -87,7 +87,9 @@ def told(row: Compared, unit: str) -> tuple[str, ...]:
     if row.model is not None:
         measured = f"{times * row.measured * scale:.{places}f}"
     scaled = f" {power(figures.exponent)}".rstrip()
-    verdict = {True: "agrees", False: "differs", None: "refused" if row.refusal else ""}[row.agrees]
+    doubt = "" if row.judged or row.interval is None else "cannot be judged"
+    untold = "refused" if row.refusal else doubt
+    verdict = {True: "agrees", False: "differs", None: untold}[row.agrees]
     difference = "-"
     if row.model is not None and row.difference is not None:
         points = (

@@ -10,7 +10,7 @@ from bimmjax import __version__
 from bimmjax.fitting import Fit
 from bimmjax.plot._labels import MODEL_NAMES, length_name
 from bimmjax.report._html import document, picture, section, table, verdict_box, warnings_box
-from bimmjax.report._rows import Row, parameter_rows, property_rows
+from bimmjax.report._rows import Row, parameter_rows, property_rows, tried_phases
 from bimmjax.report._verdict import verdict
 from bimmjax.volumes import Volume
 
@@ -145,10 +145,7 @@ def _origin(fit: Fit, command: str) -> str:
     settings.append(f"noise {fit.noise.replace('_', ' ')}")
     parts.append(f"<p>{escape('; '.join(settings))}.</p>")
     if fit.bic is not None:
-        tried = ", ".join(f"{n}: {value:,.0f}" for n, value in sorted(fit.bic.items()))
-        parts.append(
-            f"<p>The number of phases was chosen by BIC, the lowest of {escape(tried)}.</p>"
-        )
+        parts.append(f"<p>{escape(tried_phases(fit))}</p>")
     day = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     parts.append(
         f"<p>Seconds: {escape(told)}. Mean negative log-likelihood {fit.nll:.4f} per voxel. "

@@ -84,6 +84,18 @@ def property_rows(fit: Fit) -> list[Row]:
                     meaning,
                 )
             )
+    if fit.feature_size is not None:
+        rows.append(
+            Row(
+                "Size of features",
+                f"{fit.feature_size:.1f}",
+                "blurs",
+                None,
+                None,
+                "4 V₀V₁ / (area × blur): with five blurs or more areas are good to some per cent; "
+                "below three they are refused.",
+            )
+        )
     if found.resolution_10_90 is not None:
         rows.append(
             _row(
@@ -128,6 +140,15 @@ def property_rows(fit: Fit) -> list[Row]:
             )
         )
     return rows
+
+
+def tried_phases(fit: Fit) -> str:
+    """The criterion by number of phases, and which is lowest; nothing if the number was given."""
+    if fit.bic is None:
+        return ""
+    numbers = sorted(fit.bic)
+    listed = ", ".join(f"{fit.bic[n]:,.0f}" for n in numbers)
+    return f"BIC of {numbers[0]} to {numbers[-1]} phases: {listed}; lowest for {fit.phases}."
 
 
 def parameter_rows(fit: Fit) -> list[Row]:

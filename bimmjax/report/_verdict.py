@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from bimmjax.fitting import Fit
+from bimmjax.fitting._verdict import listed, undetermined
 
 _GOOD = 0.03
 _POOR = 0.1  # as documented for `Fit.goodness_of_fit`
@@ -33,13 +36,13 @@ def verdict(fit: Fit) -> Verdict:
     """Goodness of fit in words.
 
     "poor" if the fit did not converge, or if more than a tenth of the voxels lie where the model
-    does not expect them; "fair" from 3 % on.
+    does not expect them; "fair" from 3 % on, or where the share of a phase is not determined.
     """
     if not fit.converged:
         return Verdict(
             "poor",
-            "The fit did not converge",
-            "The optimiser did not come to rest: these numbers are no result.",
+            "The fit did not come to rest",
+            "The optimiser did not converge: these numbers are no result.",
         )
     share = fit.goodness_of_fit
     if not math.isfinite(share):
@@ -51,6 +54,15 @@ def verdict(fit: Fit) -> Verdict:
             "The model does not describe this volume",
             f"{percent} of the voxels lie where it does not expect them. Do not rely on the "
             "numbers before the joint histogram below has shown you why.",
+        )
+    untold = undetermined(np.asarray(fit.properties.volume_fractions), fit.confidence)
+    if untold:
+        named = f"phase{'s' if len(untold) > 1 else ''} {listed(untold)}"
+        return Verdict(
+            "fair",
+            f"The model describes this volume, but the numbers of {named} are not determined",
+            f"Beyond chance, {percent} of the voxels lie where it does not expect them, but as "
+            "good a fit has quite other shares. Try fewer phases.",
         )
     if share > _GOOD:
         return Verdict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from bimmjax._core.checks import InputError
 from bimmjax.descriptors import crofton_areas
 from bimmjax.descriptors._describe import count_labels
-from bimmjax.descriptors._labels import open_labels, open_mask
+from bimmjax.descriptors._labels import open_mask, open_phases
+from bimmjax.fitting._verdict import POOR_FIT
 from bimmjax.models import phase_pairs
 from bimmjax.segmentation._given_fit import given_fit
 from bimmjax.segmentation._rule import NO_LABEL
@@ -32,6 +34,8 @@ class Compared(NamedTuple):
         On the labels.
     refusal : str or None
         Why the fit has no number, where it says so.
+    judged : bool
+        Whether the fit describes its volume, so that labels can be held against it.
     """
 
     quantity: str
@@ -40,6 +44,7 @@ class Compared(NamedTuple):
     interval: tuple[float, float] | None
     measured: float
     refusal: str | None = None
+    judged: bool = True
 
     @property
     def difference(self) -> float | None:
@@ -48,8 +53,8 @@ class Compared(NamedTuple):
 
     @property
     def agrees(self) -> bool | None:
-        """Whether what was measured lies within the model's interval; None without one."""
-        if self.interval is None:
+        """Whether what was measured lies within the model's interval; None if nothing tells."""
+        if self.interval is None or not self.judged:
             return None
         return self.interval[0] <= self.measured <= self.interval[1]
 
@@ -64,15 +69,18 @@ class CrossCheck(NamedTuple):
     length_unit : str
     warnings : tuple[str, ...]
         The fit's own: what it says of how far to believe it.
+    left_out : float
+        Share of all voxels that do not count.
     """
 
     rows: tuple[Compared, ...]
     length_unit: str
     warnings: tuple[str, ...] = ()
+    left_out: float = 0.0
 
     @property
     def agrees(self) -> bool | None:
-        """Whether all that has an interval agrees; None if nothing has."""
+        """Whether all that has an interval agrees; None if nothing has, or the fit is poor."""
         told = [row.agrees for row in self.rows if row.agrees is not None]
         return all(told) if told else None
 
@@ -80,6 +88,7 @@ class CrossCheck(NamedTuple):
         """Plain numbers, lists and None, by quantity and phase or pair."""
         told: dict[str, Any] = {"agrees": self.agrees, "units": {"length": self.length_unit}}
         told["warnings"] = list(self.warnings)
+        told["left_out"] = self.left_out
         for row in self.rows:
             told.setdefault(row.quantity, {})[row.which] = {
                 "model": row.model,
@@ -93,7 +102,7 @@ class CrossCheck(NamedTuple):
 
 
 def cross_check(
-    labels: Any, fit: Any, *, mask: Any = None, ignore: int | None = int(NO_LABEL), **options: Any
+    labels: Any, fit: Any, *, mask: Any = None, ignore: int | None = None, **options: Any
 ) -> CrossCheck:
     """Fractions and areas of a fit beside those of labels, and whether they agree.
 
@@ -105,13 +114,14 @@ def cross_check(
     Parameters
     ----------
     labels : path, array or Volume
-        (z, y, x) of whole numbers 0 ... N - 1 in order of intensity, from any method. Streamed.
+        (z, y, x) of whole numbers 0 ... N - 1 in order of intensity, from any method. Streamed. A
+        mask of 0 and 255 is phases 0 and 1.
     fit : Fit, dict or path of fit.json
         Of the same volume, with as many phases or more.
     mask : volume, optional
         Of the same shape; only voxels where it is not 0 count.
     ignore : int, optional
-        A label that says that there is none.
+        A label that says that there is none; by default 255, but in a mask of 0 and 255.
     **options
         `spacing`, `unit`, `dataset`: as in `open_volume`; by default lengths are the fit's.
 
@@ -122,10 +132,13 @@ def cross_check(
     Raises
     ------
     InputError
-        More labels than phases, or voxels of another size than the fit's.
+        More labels than phases; voxels, or a volume, of another size than the fit's.
 
     Notes
     -----
+    Of a fit that did not come to rest, or does not describe its volume (`goodness_of_fit` above
+    0.1), the intervals are worth nothing: `agrees` is None then.
+
     Intervals are the fit's `confidence` (95 %, of this volume's own values), so labels are held
     against what the fit is sure of. Labels have errors of their own: blur moves them across
     interfaces and noise makes them rough.
@@ -141,14 +154,20 @@ def cross_check(
     """
     told = given_fit(fit)
     phases = len(told["params"]["intensities"])
-    volume = open_labels(labels, **options)
+    volume = open_phases(labels, ignore=ignore, **options)
     unit = told.get("units", {}).get("length", "voxel")
     spacing = tuple(told.get("spacing", (1.0, 1.0, 1.0)))
     if volume.unit == unit and not np.allclose(volume.spacing, spacing, rtol=1e-3):
         raise InputError(
             f"labels: got voxels of {volume.spacing} {unit}, wants those of the fit, {spacing}"
         )
-    covered = open_mask(mask, volume, ignore)
+    shape = tuple(told.get("shape") or volume.shape)
+    if volume.shape != shape:
+        raise InputError(
+            f"labels: got shape {volume.shape}, wants that of the volume that was fitted, {shape}; "
+            "for labels of a part fit that part"
+        )
+    covered = open_mask(mask, volume, int(NO_LABEL) if ignore is None else ignore)
     voxels = count_labels(volume, covered, None)
     if voxels.size > phases:
         raise InputError(
@@ -157,25 +176,33 @@ def cross_check(
         )
     shares = np.zeros(phases)
     shares[: voxels.size] = voxels / voxels.sum()
+    left_out = 1.0 - int(voxels.sum()) / math.prod(volume.shape)
     areas = crofton_areas(volume, phases, mask=covered, spacing=spacing, unit=unit)
     pairs = [f"{i}-{j}" for i, j in phase_pairs(phases)]
     rows = _rows(told, "volume_fractions", [str(k) for k in range(phases)], shares)
     rows += _rows(told, "interface_areas", pairs, areas)
-    return CrossCheck(tuple(rows), unit, tuple(told.get("warnings") or ()))
+    return CrossCheck(tuple(rows), unit, tuple(told.get("warnings") or ()), left_out)
 
 
 def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> list[Compared]:
     fitted = _by_name(told.get("properties", {}).get(quantity), names)
     bars = _by_name((told.get("confidence") or {}).get(quantity), names)
     refusals = (told.get("refusals") or {}).get(quantity, {})
+    judged = bool(told.get("converged", True)) and not _poor(told.get("goodness_of_fit", 0.0))
     rows = []
     for name, value in zip(names, measured, strict=True):
         model, bar = fitted.get(name), bars.get(name)
         interval = None
         if model is not None and bar is not None and None not in bar:
             interval = (float(bar[0]), float(bar[1]))
-        rows.append(Compared(quantity, name, model, interval, float(value), refusals.get(name)))
+        why = refusals.get(name)
+        rows.append(Compared(quantity, name, model, interval, float(value), why, judged))
     return rows
+
+
+def _poor(goodness: float | None) -> bool:
+    """None is a fit that failed."""
+    return goodness is None or goodness > POOR_FIT
 
 
 def _by_name(values: Any, names: list[str]) -> dict[str, Any]:

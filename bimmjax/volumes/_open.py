@@ -24,6 +24,7 @@ FORMATS = (
     "MetaImage (.mha, .mhd)",
     "NRRD (.nrrd, .nhdr)",
 )
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nx", ".nx5", ".nexus")
 
 
@@ -159,6 +160,8 @@ def _open_by_format(
         from bimmjax.volumes._nrrd import open_nrrd
 
         return open_nrrd(path)
+    if path.suffix.lower() in _ARCHIVES:
+        raise InputError(f"source: got {text}, an archive; unpack it first, wants what is in it")
     raise InputError(f"source: got {text} of unknown format; wants {'; '.join(FORMATS)}")
 
 

@@ -28,5 +28,10 @@ def test_the_argument_is_named_as_typed(name, words):
     assert line == f"{name}: got a.tif, {FAULT}"
 
 
+def test_what_is_lacking_is_told_as_an_option():
+    line = as_typed("unit: got 'um', wants spacing= as well", typer.main.get_command(app), ["fit"])
+    assert line == "unit: got 'um', wants --spacing as well"
+
+
 def test_other_faults_stay_as_they_are():
     assert as_typed("mask: got 1", typer.main.get_command(app), ["fit", "1"]) == "mask: got 1"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import euler_number
 
-from bimmjax import InputError, describe
+from bimmjax import InputError, describe, evaluate
 from bimmjax.descriptors import components, curve_error, diameter_anisotropy
 
 QUICK = {"radial": False, "planes": False, "marching": False, "parts": False}
@@ -104,3 +104,23 @@ def test_small_functions_and_bad_input():
         describe(np.full((3, 3, 3), -1))
     with pytest.raises(InputError, match="mask: got no voxel that counts"):
         describe(np.zeros((3, 3, 3), int), mask=np.zeros((3, 3, 3), int))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_a_mask_of_0_and_255_is_two_phases(dtype: type):
+    mask = np.where(np.random.default_rng(0).random((9, 10, 11)) < 0.2, 255, 0).astype(dtype)
+    # The middle layer alone tells nothing.
+    mask[4] = 0
+    of_mask, of_labels = (
+        describe(held, **QUICK).to_dict() for held in (mask, (mask > 0).astype(int))
+    )
+    assert of_mask == of_labels
+    assert of_mask["left_out"] == 0.0
+    assert evaluate(mask, (mask > 0).astype(int)).misplaced == 0.0
+    # Where a label is to be ignored it is.
+    ignored = describe(mask, ignore=255, **QUICK)
+    assert ignored.phases == 1
+    assert ignored.left_out == pytest.approx(float(np.mean(mask == 255)))
+    for odd in (np.full_like(mask, 255), np.where(mask, 255, 1), mask + (mask == 0) * 254):
+        with pytest.raises(InputError, match="got values from"):
+            describe(odd, **QUICK)

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from bimmjax import InputError, models, plot
 from bimmjax.fitting import Fit
+from bimmjax.plot import _joint
 from bimmjax.plot._expected import arcs, expected
 from bimmjax.plot._slices import middle_section
 from bimmjax.volumes import Volume, open_volume
@@ -108,6 +109,20 @@ def test_pictures_that_a_model_cannot_give_are_refused(make_fit: MakeFit, name: 
         getattr(plot, name)(make_fit(2, "gmm"))
 
 
+@pytest.mark.parametrize("name", ["joint", "intensity", "edge"])
+def test_a_path_of_fit_json_is_no_fit_to_draw(name: str):
+    with pytest.raises(InputError, match="fit: got str, wants the Fit"):
+        getattr(plot, name)("fit.json")
+
+
+def test_a_fit_prints_in_some_lines(make_fit: MakeFit):
+    said = repr(make_fit(2, warnings=("Beware.",)))
+    assert said.startswith("Fit of bimm2d, 2 phases, lengths in ")
+    assert "volume_fractions 0: " in said
+    assert said.endswith("\nWarning: Beware.")
+    assert len(said) < 1000
+
+
 def test_one_phase_has_a_joint_picture_without_arcs(make_fit: MakeFit):
     made = plot.joint(make_fit(1))
     assert "phase 0" in _texts(made)
@@ -153,3 +168,9 @@ def test_thin_volumes_are_drawn():
     made = plot.slices(open_volume(np.random.default_rng(0).random((3, 300, 200))))
     made.canvas.draw()
     assert made.get_figheight() < 8
+
+
+def test_ticks_of_one_size_read_alike():
+    form = _joint._percent()
+    told = [form(x, 0) for x in (-2.5e-5, 0.0, 2.5e-5, 5e-5)]
+    assert told == ["−0.0025", "0", "+0.0025", "+0.005"]

@@ -12,14 +12,17 @@ import pytest
 from PIL import Image
 
 from bimmjax.fitting import Fit
+from bimmjax.fitting._verdict import undetermined_words
 from bimmjax.plot._labels import rounded
 from bimmjax.report import (
+    page,
     parameter_rows,
     property_rows,
     verdict,
     write_pictures,
     write_report,
 )
+from bimmjax.report._rows import tried_phases
 from bimmjax.volumes import Volume
 
 MakeFit = Callable[..., Fit]
@@ -121,6 +124,12 @@ def test_rows_tell_value_unit_and_intervals(make_fit: MakeFit):
     assert (share.value, share.unit, share.confidence) == ("50.0", "%", "48.0 to 52.0")
     assert rows["Share of phase 1"].confidence is None
     assert rows["Interface area 0-1"].unit == "1/µm"
+    fit = make_fit(2)
+    share, area = fit.properties.volume_fractions[0], fit.properties.interface_areas[0]
+    blur = float(fit.params.blur_std) * fit.spacing[0]
+    size = 4.0 * float(share) * (1.0 - float(share)) / (float(area) * blur)
+    assert rows["Size of features"].value == f"{size:.1f}"
+    assert make_fit(3).feature_size is None
     assert rows["Interface area 0-1"].confidence == "0.110 to 0.130"
     assert rows["Resolution 10-90 %"].unit == "µm"
     assert rows["Contrast to noise"].value == "12.5"
@@ -173,3 +182,18 @@ def test_numbers_are_rounded_by_their_intervals(
     value: float | None, intervals: tuple[tuple[float, float] | None, ...], told: tuple[object, ...]
 ):
     assert tuple(rounded(value, *intervals)) == told
+
+
+def test_all_numbers_of_phases_that_were_tried_are_told(make_fit: MakeFit, volumes):
+    fit = make_fit(2, bic={1: 30_500.2, 2: 20_000.4, 3: 20_010.0})
+    said = "BIC of 1 to 3 phases: 30,500, 20,000, 20,010; lowest for 2."
+    assert tried_phases(fit) == said
+    assert said in page(fit, volumes[2], {})
+
+
+def test_a_share_that_may_be_any_is_told_in_the_verdict(make_fit: MakeFit):
+    wide = {"volume_fractions": [(0.20, 0.22), (0.2, 0.5), (0.3, 0.6)]}
+    said = verdict(make_fit(3, confidence=wide, goodness_of_fit=0.001))
+    assert said.level == "fair"
+    assert "the numbers of phases 1 and 2 are not determined" in said.headline
+    assert undetermined_words([2])[0].startswith("The numbers of phase 2 are not determined: ")

@@ -1,6 +1,7 @@
 """A fit beside labels: what agrees, what does not, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -83,15 +84,36 @@ def test_gaps_do_not_count(made, fitted):
     labels = np.asarray(made.labels).copy()
     labels[:, :20] = NO_LABEL
     found = cross_check(labels, fitted)
-    rest = cross_check(labels[:, 20:], fitted)
+    rest = cross_check(labels[:, 20:], replace(fitted, shape=None))
+    assert found.left_out == 0.25
     assert found.rows[0].measured == pytest.approx(rest.rows[0].measured)
     assert found.rows[2].measured == pytest.approx(rest.rows[2].measured, rel=0.02)
 
 
+def test_a_mask_of_0_and_255_is_two_phases(made, fitted):
+    labels = np.asarray(made.labels)
+    found = cross_check(np.where(labels, 255, 0).astype(np.uint8), fitted)
+    assert found == cross_check(labels, fitted)
+    assert found.left_out == 0.0
+
+
 def test_an_empty_phase_has_no_share_and_no_area(made, fitted):
-    found = cross_check(np.zeros((20, 20, 20), np.uint8), fitted)
+    found = cross_check(np.zeros((80, 80, 80), np.uint8), fitted)
     assert [row.measured for row in found.rows] == [1.0, 0.0, 0.0]
     assert found.agrees is False
+
+
+@pytest.mark.parametrize("change", [{"goodness_of_fit": 0.11}, {"code": 1}, {"code": 2}])
+def test_a_fit_that_is_no_good_judges_nothing(made, fitted, change):
+    found = cross_check(np.asarray(made.labels), replace(fitted, **change))
+    assert found.agrees is None
+    assert [row.agrees for row in found.rows] == [None] * 3
+    assert told(found.rows[0], "um")[-1] == "cannot be judged"
+
+
+def test_labels_of_another_volume_are_refused(made, fitted):
+    with pytest.raises(InputError, match=r"got shape \(80, 80, 70\), wants that of the volume"):
+        cross_check(np.asarray(made.labels)[..., :70], fitted)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +128,7 @@ def test_an_empty_phase_has_no_share_and_no_area(made, fitted):
 )
 def test_bad_input_is_told(fitted, labels, options, message):
     with pytest.raises(InputError, match=message):
-        cross_check(labels, fitted, **options)
+        cross_check(labels, replace(fitted, shape=None), **options)
 
 
 def test_pictures(made, fitted, tmp_path):

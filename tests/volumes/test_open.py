@@ -34,6 +34,12 @@ def test_unknown_format_lists_those_known(name: str, tmp_path: Path):
         open_volume(tmp_path / name)
 
 
+def test_an_archive_has_to_be_unpacked(tmp_path: Path):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"a.zip, an archive; unpack it first"):
+        open_volume(tmp_path / "a.zip")
+
+
 def test_folder_of_nothing_known(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"a folder with neither TIFF slices nor zarr.*wants OME-"):
