@@ -12,6 +12,9 @@ from bimmjax.models import phase_pairs
 from bimmjax.plot._labels import length_name, per_length, phase_name, power, rounded
 
 
+_NEXT_TO_NOTHING = 1e-3  # of its error: digits of such a value say nothing
+
+
 class Row(NamedTuple):
     """One number of a fit, ready to print.
 
@@ -281,6 +284,8 @@ def _row(
             off = f"{100.0 * error / size:.2g} %" if error < size else f"{error:.2g} {unit}"
         nine = "Nine" if place[0] == "mean_curvature" else "Corrected; nine"
         meaning = f"{meaning} {nine} in ten such values are off by less than {off}."
+        if abs(float(value)) < _NEXT_TO_NOTHING * error:
+            return Row(name, f"< {times * error:.2g}", unit, None, None, meaning)
     told = rounded(float(value) * times, *both)
     confidence, sampling = told.intervals
     full = f"{power(told.exponent)} {unit}".strip()

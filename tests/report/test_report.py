@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -133,6 +134,17 @@ def test_rows_tell_value_unit_and_intervals(make_fit: MakeFit):
     assert rows["Interface area 0-1"].confidence == "0.110 to 0.130"
     assert rows["Resolution 10-90 %"].unit == "µm"
     assert rows["Contrast to noise"].value == "12.5"
+
+
+def test_digits_of_next_to_nothing_are_not_told(make_fit: MakeFit):
+    made = make_fit(2)
+    nothing = replace(
+        made,
+        properties=made.properties._replace(interface_areas=np.array([2e-10])),
+        announced={"interface_areas": {"0-1": 0.0014}},
+    )
+    (row,) = [row for row in property_rows(nothing) if row.name == "Interface area 0-1"]
+    assert (row.value, row.confidence, row.sampling) == ("< 0.0014", None, None)
 
 
 def test_models_without_blur_tell_no_areas(make_fit: MakeFit):
