@@ -11,7 +11,6 @@ from bimmjax.fitting import Fit
 from bimmjax.models import phase_pairs
 from bimmjax.plot._labels import length_name, per_length, phase_name, power, rounded
 
-
 _NEXT_TO_NOTHING = 1e-3  # of its error: digits of such a value say nothing
 
 
