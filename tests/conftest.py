@@ -27,9 +27,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # asks for it by the marker.
 NUMERICS = frozenset({"core", "models", "properties"})
 
-# Folders whose programs run for longer than they take to be compiled, and those that users follow
-# to the letter; and with x64 all is compiled as users have it.
-OPTIMISED = frozenset({"docs", "fitting"})
+# Folders and files whose programs run for longer than they take to be compiled; what runs with x64
+# is compiled as users have it.
+OPTIMISED = frozenset({"docs", "fitting", "test_mrf.py"})
 
 # Linux gives a process so many mappings (65530 by default); each compiled program takes some, and
 # a process that has none left dies in the compiler.
@@ -66,8 +66,7 @@ def _little_is_optimised(request: pytest.FixtureRequest) -> None:
     """Compiling takes half of all the time of the tests, and half of that is optimisation."""
     import jax
 
-    folder = request.path.relative_to(ROOT).parts[1] if request.path.is_relative_to(ROOT) else ""
-    little = folder not in OPTIMISED and not jax.config.read("jax_enable_x64")
+    little = OPTIMISED.isdisjoint(request.path.parts) and not jax.config.read("jax_enable_x64")
     jax.config.update("jax_disable_most_optimizations", little)
     # For the commands that run as processes of their own.
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(little))
