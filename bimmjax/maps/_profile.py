@@ -14,6 +14,7 @@ from bimmjax.maps._windows import Windows
 Axis = Literal["z", "y", "x"]
 AXES: tuple[Axis, ...] = ("z", "y", "x")
 _NOTHING = 1e-9
+_ROUNDED = 2.0**-24  # share by which a number of a map may be off: they are float32
 
 
 class Profile(NamedTuple):
@@ -151,5 +152,6 @@ def _line(
     left = np.eye(len(mean)) - weights - np.outer(centred, lever)  # less the line
     chance = float(weights @ np.diag(left @ covariance @ left.T))
     about = weights @ (left @ mean) ** 2 / chance if chance > _NOTHING else np.nan
-    variance = float(np.fmax(within, about))
+    # Blocks that are all alike have no scatter, but are no more exact than they are stored.
+    variance = float(np.maximum(np.fmax(within, about), (_ROUNDED * np.abs(mean).max()) ** 2))
     return float(lever @ mean), float(np.sqrt(variance * (lever @ covariance @ lever)))

@@ -92,6 +92,13 @@ def test_the_error_of_a_line_is_its_scatter_with_overlap_too():
     assert np.mean(known[:, 1] ** 2) == pytest.approx(found[:, 0].var(), rel=0.1)
 
 
+def test_rounding_is_no_gradient():
+    windows = Windows((13 * 16, 48, 64), (16,) * 3, (16,) * 3)
+    for value in (0.123456, 1.0 / 3.0, 1.0):
+        found = profile(_maps(windows, np.full((1, *windows.shape), value)), AREA)
+        assert abs(found.slope) < found.slope_stderr < 1e-6
+
+
 def test_what_all_layers_share_is_told_apart():
     windows = Windows((48, 32, 32), (16, 16, 16), (16, 16, 16))
     values = np.full((1, *windows.shape), 0.2)
