@@ -67,7 +67,10 @@ def _little_is_optimised(request: pytest.FixtureRequest) -> None:
     import jax
 
     little = OPTIMISED.isdisjoint(request.path.parts) and not jax.config.read("jax_enable_x64")
-    jax.config.update("jax_disable_most_optimizations", little)
+    if little != jax.config.read("jax_disable_most_optimizations"):
+        jax.config.update("jax_disable_most_optimizations", little)
+        # What is compiled already would go on being used: files would depend on their order.
+        jax.clear_caches()
     # For the commands that run as processes of their own.
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(little))
 

@@ -79,7 +79,7 @@ def evaluate(
 
                 plot.confusion(found.confusion).savefig(folder / "confusion.png")
             if volume:
-                _write_errors(labels, truth, mask, ignore, folder / "errors.zarr")
+                _write_errors(labels, truth, classes, mask, ignore, folder / "errors.zarr")
     if as_json:
         typer.echo(text)
     elif not quiet:
@@ -92,13 +92,19 @@ def evaluate(
 
 
 def _write_errors(
-    labels: str, truth: str, mask: str | None, ignore: int | None, path: Path
+    labels: str,
+    truth: str,
+    classes: int | None,
+    mask: str | None,
+    ignore: int | None,
+    path: Path,
 ) -> None:
     """1 where the labels are wrong, 0 elsewhere, and where nothing counts."""
     from bimmjax.descriptors._labels import open_mask, open_phases
     from bimmjax.volumes import convert
 
-    told, right = open_phases(labels, ignore=ignore), open_phases(truth, "truth", ignore=ignore)
+    told = open_phases(labels, ignore=ignore, classes=classes)
+    right = open_phases(truth, "truth", ignore=ignore, classes=classes)
     covered = open_mask(mask, told, ignore)
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:

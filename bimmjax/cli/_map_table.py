@@ -19,7 +19,7 @@ from bimmjax.report._maps_rows import (
     time_row,
     usable_words,
 )
-from bimmjax.report._maps_slopes import gradient_words
+from bimmjax.report._maps_slopes import bent_words, gradient_words
 from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 _FILE_WIDTH = 100
@@ -75,7 +75,8 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         )
     for warning in warnings_of_whole(view):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
-    for line in (gradient_words(view), _bias_taken_off(maps), _in_no_block(view), _speed(maps)):
+    notes = (gradient_words(view), bent_words(view), _bias_taken_off(maps), _in_no_block(view))
+    for line in (*notes, _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"

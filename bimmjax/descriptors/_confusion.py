@@ -154,7 +154,7 @@ def confusion_matrix(
     ----------
     truth, labels : path, array or Volume
         (z, y, x) of whole numbers from 0 on, of one shape. Streamed. Where `ignore` is not given,
-        a mask of 0 and 255 counts as classes 0 and 1.
+        a mask of 0 and 255 counts as classes 0 and 1 (but of 256 `classes` 255 is one).
     classes : int, optional
         Number of classes, N; by default the largest label or class, plus one.
     mask : volume, optional
@@ -174,11 +174,11 @@ def confusion_matrix(
     >>> confusion_matrix(truth, np.array([[[0, 1, 1, 1]]])).tolist()
     [[1, 1], [0, 2]]
     """
-    right = open_phases(truth, "truth", ignore=ignore)
-    told = open_phases(labels, ignore=ignore)
+    size = _USUAL if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
+    right = open_phases(truth, "truth", ignore=ignore, classes=classes)
+    told = open_phases(labels, ignore=ignore, classes=classes)
     if right.shape != told.shape:
         raise InputError(f"labels: got shape {told.shape}, wants that of the truth {right.shape}")
-    size = _USUAL if classes is None else whole_number("classes", classes, 1, _MOST_CLASSES)
     covered = open_mask(mask, told, ignore)
     counts = np.zeros(size * size, np.int64)
     shape = layers(told)

@@ -34,11 +34,20 @@ def open_labels(labels: Any, name: str = "labels", **options: Any) -> Volume:
 
 
 def open_phases(
-    labels: Any, name: str = "labels", *, ignore: int | None = None, **options: Any
+    labels: Any,
+    name: str = "labels",
+    *,
+    ignore: int | None = None,
+    classes: int | None = None,
+    **options: Any,
 ) -> Volume:
-    """As `open_labels`; a mask of 0 and 255 as two phases, unless a label is to be ignored."""
+    """As `open_labels`; a mask of 0 and 255 as two phases.
+
+    Not so where a label is to be ignored, nor where 255 is one of so many classes.
+    """
     volume = open_labels(labels, name, **options)
-    if ignore is not None or not _is_mask(volume):
+    among = classes is not None and classes > _TRUE
+    if ignore is not None or among or not _is_mask(volume):
         return volume
 
     def read(z: slice, y: slice, x: slice) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.stats import f
 
 from bimmjax._core.checks import choice, whole_number
 from bimmjax.maps._correction import with_what_is_left
@@ -14,6 +15,7 @@ from bimmjax.maps._windows import Windows
 Axis = Literal["z", "y", "x"]
 AXES: tuple[Axis, ...] = ("z", "y", "x")
 _NOTHING = 1e-9
+_ROUNDED = 2.0**-24  # share by which a number of a map may be off: they are float32
 
 
 class Profile(NamedTuple):
@@ -37,6 +39,11 @@ class Profile(NamedTuple):
         Of the straight line through the means, per `maps.length_unit`.
     slope_stderr : float
         Its standard error, without `common`.
+    freedom : float
+        Degrees of freedom of `slope_stderr`: with few of them three errors are little.
+    chance : float
+        Probability that layers of one and the same mean differ by as much (F test): small also for
+        a profile that rises and falls, which has no slope. NaN where no layer has two blocks.
     """
 
     position: np.ndarray
@@ -46,6 +53,8 @@ class Profile(NamedTuple):
     blocks: np.ndarray
     slope: float
     slope_stderr: float
+    freedom: float
+    chance: float
 
 
 def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -> Profile:
@@ -114,21 +123,20 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     freedom = blocks - shared / known
     told = freedom > _NOTHING
     scatter = np.sqrt(squares / np.where(told, freedom, np.nan) / np.maximum(independent, 1.0))
-    within = squares[told].sum() / freedom[told].sum() if told.any() else np.nan
+    within = float(squares[told].sum() / freedom[told].sum()) if told.any() else np.nan
 
     position = maps.origin[along] + maps.step[along] * np.arange(len(mean))
     good = blocks > 0
-    slope, error = _line(
-        position[good],
-        mean[good],
-        independent[good],
-        _shares(maps.windows, along)[np.ix_(good, good)],
-        within,
-    )
+    shares = _shares(maps.windows, along)[np.ix_(good, good)]
+    # Layers that overlap repeat each other's scatter.
+    repeated = shares.sum() / good.sum() if good.any() else 1.0
+    within = _Scatter(within, float(freedom[told].sum()) / repeated)
+    line = _line(position[good], mean[good], independent[good], shares, within)
+    chance = _chance(mean[good], independent[good], shares, within)
     mean = np.where(good, mean, np.nan)
     left = (maps.attributes.get("correction") or {}).get("left", {}).get(column, 0.0)
     common = with_what_is_left({column: mean}, {column: np.zeros(len(mean))}, {column: left})
-    return Profile(position, mean, scatter, common[column], blocks, slope, error)
+    return Profile(position, mean, scatter, common[column], blocks, *line, chance)
 
 
 def _shares(windows: Windows, axis: int) -> np.ndarray:
@@ -138,18 +146,61 @@ def _shares(windows: Windows, axis: int) -> np.ndarray:
     return np.maximum(1.0 - apart, 0.0)
 
 
+class _Scatter(NamedTuple):
+    """Variance of one block within its layer, and how well it is known."""
+
+    variance: float
+    freedom: float
+
+
 def _line(
-    position: np.ndarray, mean: np.ndarray, weights: np.ndarray, shares: np.ndarray, within: float
-) -> tuple[float, float]:
-    """Slope and its standard error; `within` is the variance of one block within its layer."""
+    position: np.ndarray,
+    mean: np.ndarray,
+    weights: np.ndarray,
+    shares: np.ndarray,
+    within: _Scatter,
+) -> tuple[float, float, float]:
+    """Slope, its standard error, and the degrees of freedom of that."""
     if len(mean) < 2:
-        return np.nan, np.nan
-    covariance = shares / np.sqrt(np.outer(weights, weights))  # of a block's variance 1
-    weights = weights / weights.sum()
+        return np.nan, np.nan, 0.0
+    covariance, weights = _covariance(weights, shares)
     centred = position - weights @ position
     lever = weights * centred / (weights @ centred**2)
-    left = np.eye(len(mean)) - weights - np.outer(centred, lever)  # less the line
+    about = _about(mean, weights, covariance, np.outer(centred, lever))
+    scatter = within
+    if not within.variance >= about and np.isfinite(about):
+        scatter = _Scatter(about, max(len(mean) ** 2 / shares.sum() - 2.0, 0.0))
+    variance = max(scatter.variance, _smallest(mean))
+    error = float(np.sqrt(variance * (lever @ covariance @ lever)))
+    return float(lever @ mean), error, scatter.freedom
+
+
+def _chance(mean: np.ndarray, weights: np.ndarray, shares: np.ndarray, within: _Scatter) -> float:
+    """That layers of one mean differ as much as these."""
+    between = len(mean) ** 2 / shares.sum() - 1.0 if len(mean) else 0.0
+    if between < _NOTHING or within.freedom < _NOTHING:
+        return np.nan
+    covariance, weights = _covariance(weights, shares)
+    about = _about(mean, weights, covariance, np.zeros_like(covariance))
+    variance = max(within.variance, _smallest(mean))
+    return float(f.sf(about / variance, between, within.freedom))
+
+
+def _covariance(independent: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the layers' means where a block's variance is 1, and the layers' weights."""
+    covariance = shares / np.sqrt(np.outer(independent, independent))
+    return covariance, independent / independent.sum()
+
+
+def _about(
+    mean: np.ndarray, weights: np.ndarray, covariance: np.ndarray, line: np.ndarray
+) -> float:
+    """Variance of a block, told by the layers' scatter about their mean, and a line besides."""
+    left = np.eye(len(mean)) - weights - line
     chance = float(weights @ np.diag(left @ covariance @ left.T))
-    about = weights @ (left @ mean) ** 2 / chance if chance > _NOTHING else np.nan
-    variance = float(np.fmax(within, about))
-    return float(lever @ mean), float(np.sqrt(variance * (lever @ covariance @ lever)))
+    return float(weights @ (left @ mean) ** 2 / chance) if chance > _NOTHING else np.nan
+
+
+def _smallest(mean: np.ndarray) -> float:
+    """Blocks that are all alike have no scatter, but are no more exact than they are stored."""
+    return float((_ROUNDED * np.abs(mean).max()) ** 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.stats import t
 
 from bimmjax._core.checks import InputError
 from bimmjax.maps._profile import AXES, Axis, Profile, profile
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 _KINDS = ("volume_fraction", "interface_area")
 _WIDE, _TALL, _HEAD = 2.9, 1.95, 0.4
 _ENDS = (phase_colour(0), phase_colour(5))
-_CERTAIN = 3.0  # standard errors
-_FEWEST, _MANY = 3, 8  # layers
+_CHANCE = 0.0027  # that of three standard deviations of a normal number
+_FEWEST = 3  # layers
 
 
 class Curve(NamedTuple):
@@ -37,14 +38,21 @@ class Curve(NamedTuple):
 
     @property
     def certain(self) -> bool:
-        """Whether the slope is beyond three of its errors, and these are known well enough.
+        """Whether the slope is more than chance: three errors, more if few blocks tell them."""
+        found = self.profile
+        if self.layers < _FEWEST or not found.freedom > 0.0:
+            return False
+        return bool(abs(found.slope) > t.isf(0.5 * _CHANCE, found.freedom) * found.slope_stderr)
 
-        Of single blocks in each layer only the line tells the error, which takes many of them.
-        """
-        layers = int(np.isfinite(self.profile.mean).sum())
-        scatter = bool(np.isfinite(self.profile.stderr).any())
-        enough = layers >= (_FEWEST if scatter else _MANY)
-        return enough and abs(self.profile.slope) > _CERTAIN * self.profile.slope_stderr
+    @property
+    def bent(self) -> bool:
+        """Whether the layers differ by more than chance, but not along a line."""
+        return not self.certain and self.layers >= _FEWEST and self.profile.chance < _CHANCE
+
+    @property
+    def layers(self) -> int:
+        """Those with a usable block."""
+        return int(np.isfinite(self.profile.mean).sum())
 
 
 def curves(view: View, quantity: Quantity) -> Iterator[Curve]:
@@ -79,7 +87,7 @@ def map_profiles(maps: Maps) -> Figure:
     """Fractions and areas along z, y and x: means of layers of blocks.
 
     Bars: standard error by the scatter within the layer. Band: what all layers may be off by alike.
-    Line: where its slope is beyond three of its errors. A series shows its first and its last
+    Line: where its slope is more than chance. A series shows its first and its last
     volume. See `bimmjax.maps.profile`.
 
     Parameters

@@ -64,7 +64,8 @@ _CAPTIONS = {
         "Profiles along the axes",
         "Points: means over the blocks of a layer that can be used, each with its standard error, "
         "from the scatter within the layer. Band: what all layers may be off by alike, which "
-        "hides no gradient. A line is drawn where its slope is beyond three of its errors.",
+        "hides no gradient. A line is drawn where its slope is beyond three of its errors (more "
+        "where few blocks tell them).",
     ),
     "histograms": (
         "Distributions over the blocks",

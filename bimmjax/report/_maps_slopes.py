@@ -35,17 +35,35 @@ def slope_words(view: View, curve: Curve) -> str:
 
 
 def gradient_words(view: View) -> str:
-    """Along which axes a slope is beyond its errors, with the clearest of each; "" for none."""
+    """Along which axes a slope is beyond chance, with the clearest of each; "" for none."""
     clearest: dict[str, Curve] = {}
     for curve in slope_curves(view) if view.whole_at_rest else ():
         if curve.certain and _clear(curve) > _TIE * _clear(clearest.get(curve.axis)):
             clearest[curve.axis] = curve
-    told = []
-    for axis, curve in clearest.items():
-        time = f" at time {view.times[curve.moment]:g}" if view.series else ""
-        name = f"{curve.quantity.name[0].lower()}{curve.quantity.name[1:]}"
-        told.append(f"along {axis}{time} ({name}: {slope_words(view, curve)})")
+    told = [
+        f"along {axis}{_time(view, curve)} ({_name(curve)}: {slope_words(view, curve)})"
+        for axis, curve in clearest.items()
+    ]
     return f"Gradient {', '.join(told)}." if told else ""
+
+
+def bent_words(view: View) -> str:
+    """What changes along which axes by more than chance, but along no line; "" for nothing."""
+    bent: dict[str, list[str]] = {}
+    for curve in slope_curves(view) if view.whole_at_rest else ():
+        if curve.bent:
+            bent.setdefault(f"along {curve.axis}{_time(view, curve)}", []).append(_name(curve))
+    told = "; ".join(f"{where} ({', '.join(names)})" for where, names in bent.items())
+    return f"Changes, but not along a line: {told}; look at profiles.png." if told else ""
+
+
+def _time(view: View, curve: Curve) -> str:
+    return f" at time {view.times[curve.moment]:g}" if view.series else ""
+
+
+def _name(curve: Curve) -> str:
+    name = curve.quantity.name
+    return f"{name[0].lower()}{name[1:]}"
 
 
 def _clear(curve: Curve | None) -> float:

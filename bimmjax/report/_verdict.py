@@ -8,10 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bimmjax.fitting import Fit
-from bimmjax.fitting._verdict import listed, undetermined
+from bimmjax.fitting._verdict import POOR_FIT, listed, undetermined
 
 _GOOD = 0.03
-_POOR = 0.1  # as documented for `Fit.goodness_of_fit`
 
 
 class Verdict(NamedTuple):
@@ -48,7 +47,7 @@ def verdict(fit: Fit) -> Verdict:
     if not math.isfinite(share):
         return Verdict("poor", "The fit failed", "Its likelihood is not a number.")
     percent = f"{100 * share:.1f} %" if share >= 5e-4 else "less than 0.1 %"
-    if share > _POOR:
+    if share > POOR_FIT:
         return Verdict(
             "poor",
             "The model does not describe this volume",

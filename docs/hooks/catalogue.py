@@ -25,6 +25,7 @@ _RETURNED = {
     "_own_areas": "warning",
     "_in_no_block": "warning",
     "_bias_taken_off": "note",
+    "bent_words": "note",
     "gradient_words": "note",
 }
 # Lists that warnings are gathered in, by module.

@@ -117,6 +117,9 @@ def test_a_mask_of_0_and_255_is_two_phases(dtype: type):
     assert of_mask == of_labels
     assert of_mask["left_out"] == 0.0
     assert evaluate(mask, (mask > 0).astype(int)).misplaced == 0.0
+    # Of 256 classes 255 is one: other labels beside it do not change what it means.
+    found = evaluate(np.where(np.arange(11) == 3, 7, mask), mask, classes=256)
+    assert found.misplaced == pytest.approx(100.0 / 11.0)
     # Where a label is to be ignored it is.
     ignored = describe(mask, ignore=255, **QUICK)
     assert ignored.phases == 1

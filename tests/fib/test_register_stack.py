@@ -167,6 +167,16 @@ def test_what_changes_smoothly_is_the_structures():
     np.testing.assert_allclose(without_structure(np.zeros((50, 2))), 0.0)
 
 
+@pytest.mark.parametrize("slices", [5.0, 15.0])
+def test_a_structure_may_run_aside_in_some_of_the_slices(slices):
+    rng = np.random.default_rng(0)
+    drift = rng.normal(0, 0.05, (200, 2)).cumsum(0)
+    drift -= drift[0]
+    own = 0.8 * np.exp(-0.5 * ((np.arange(200)[:, None] - 100) / slices) ** 2)
+    left = without_structure(drift + own.cumsum(0) - own[0]) - drift
+    assert rms(left - left.mean(0)) < 0.15 * rms(own.cumsum(0) - own.cumsum(0).mean())
+
+
 @pytest.mark.parametrize("at", [90, 199])
 def test_a_jump_moves_no_slice_before_it(at):
     drift = np.random.default_rng(17).normal(0, 0.3, (200, 2)).cumsum(0)

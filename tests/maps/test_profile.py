@@ -8,7 +8,7 @@ import pytest
 from bimmjax import InputError
 from bimmjax.maps import Flag, Maps, profile
 from bimmjax.maps._columns import all_columns
-from bimmjax.maps._profile import _line, _shares
+from bimmjax.maps._profile import _chance, _line, _Scatter, _shares
 from bimmjax.maps._store import MapStore
 from bimmjax.maps._windows import Windows
 
@@ -84,12 +84,33 @@ def test_the_error_of_a_line_is_its_scatter_with_overlap_too():
     at, weights = np.arange(9.0), np.full(9, 4.0)
     shares = np.maximum(1.0 - 0.5 * np.abs(at[:, None] - at), 0.0)
     white = rng.standard_normal((2000, 10)) / np.sqrt(2)
-    found = np.array([_line(at, w[1:] + w[:-1], weights, shares, 4.0) for w in white])
-    known = np.array([_line(at, w[1:] + w[:-1], weights, shares, 1e-9) for w in white])
+    found, known = (
+        np.array([_line(at, w[1:] + w[:-1], weights, shares, _Scatter(v, 27.0)) for w in white])
+        for v in (4.0, 1e-9)
+    )
     # A variance known to be 4 for each of four blocks is the least that is told; from the layers
     # alone the same comes out in the mean.
     assert found[:, 1].min() == pytest.approx(found[:, 0].std(), rel=0.05)
     assert np.mean(known[:, 1] ** 2) == pytest.approx(found[:, 0].var(), rel=0.1)
+
+
+def test_layers_that_differ_without_a_slope_are_told():
+    at, weights, shares = np.arange(9.0), np.full(9, 4.0), np.eye(9)
+    white = np.random.default_rng(2).standard_normal((2000, 9)) / 2.0
+    chance = np.array([_chance(w, weights, shares, _Scatter(1.0, 1e6)) for w in white])
+    assert np.quantile(chance, 0.05) == pytest.approx(0.05, abs=0.015)
+    arch = -((at - 4.0) ** 2)
+    slope, error, _ = _line(at, arch, weights, shares, _Scatter(1.0, 27.0))
+    assert abs(slope) < error
+    assert _chance(arch, weights, shares, _Scatter(1.0, 27.0)) < 1e-9
+    assert np.isnan(_chance(arch, weights, shares, _Scatter(np.nan, 0.0)))
+
+
+def test_rounding_is_no_gradient():
+    windows = Windows((13 * 16, 48, 64), (16,) * 3, (16,) * 3)
+    for value in (0.123456, 1.0 / 3.0, 1.0):
+        found = profile(_maps(windows, np.full((1, *windows.shape), value)), AREA)
+        assert abs(found.slope) < found.slope_stderr < 1e-6
 
 
 def test_what_all_layers_share_is_told_apart():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.fft import dct, idct
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.optimize import minimize
 
 _FEWEST = 24
 _SMOOTHED = 3.0  # slices
 _STEADY = 4.0
+_AROUND = 9  # steps
 _ALONE = 5.0  # standard deviations of the other steps
 _STARTS = ((-2.0, 3.0), (0.0, 3.0), (0.0, 8.0), (2.0, 3.0), (2.0, 8.0))
 
@@ -21,10 +22,10 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
     structure seems to move, which changes smoothly over some slices. The power of each is fitted
     to the cosine transform of the measured steps (Whittle's likelihood), and the steps are
     filtered by the share of the first two (Wiener). The mean step goes too, unless it is four
-    times as large as the smoothed steps scatter: no structure runs that steadily aside. A step
-    that stands alone (a jump of the stage, a slice that was not found) takes no part in this and
-    stays what it is, or it would be spread over all slices. Stacks below 24 slices are returned
-    as they are.
+    times as large as the smoothed steps scatter: no structure runs that steadily aside. What
+    a step has beyond those around it (a jump of the stage, a slice that was not found) takes no
+    part in this and stays, or it would be spread over all slices. Stacks below 24 slices are
+    returned as they are.
 
     Parameters
     ----------
@@ -38,11 +39,13 @@ def without_structure(positions: np.ndarray) -> np.ndarray:
 
 
 def _filtered(steps: np.ndarray) -> np.ndarray:
-    middle = np.median(steps)
-    apart = np.abs(steps - middle)
-    near = apart <= _ALONE * 1.4826 * np.median(apart)  # of normal steps the standard deviation
-    mean = steps[near].mean()
-    around = np.where(near, steps - mean, 0.0)
+    # Of those around it, not of all: what a structure seems to move may be large, but not at once.
+    usual = median_filter(steps, _AROUND, mode="mirror")
+    beyond = steps - usual
+    limit = _ALONE * 1.4826 * np.median(np.abs(beyond))  # of normal steps the standard deviation
+    beyond = np.where(np.abs(beyond) > limit, beyond, 0.0)
+    mean = (steps - beyond).mean()
+    around = steps - beyond - mean
     scatter = gaussian_filter1d(around, _SMOOTHED, mode="reflect").std()
     kept = mean if abs(mean) > _STEADY * scatter else 0.0
     waves = np.asarray(dct(around, norm="ortho"))
@@ -53,7 +56,7 @@ def _filtered(steps: np.ndarray) -> np.ndarray:
     omega = np.pi * np.arange(steps.size) / steps.size
     walk, jitter, own = _fitted(omega[1:], power / unit, omega)
     share = (walk + jitter) / (walk + jitter + own)
-    return kept + np.where(near, np.asarray(idct(share * waves, norm="ortho")), steps - mean)
+    return kept + np.asarray(idct(share * waves, norm="ortho")) + beyond
 
 
 def _fitted(
