@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ _USELESS = {
     "clahe-otsu": ("--threshold", "--seed"),
     "kmeans": ("--threshold",),
 }
+_DEPARTED = 0.02  # of all voxels
 # Thick for a field, which needs to know much around what it labels.
 _FIELD_SHARD = (128, 512, 512)
 
@@ -127,6 +128,13 @@ def segment(
     opened = open_volume(
         volume, spacing=spacing_of(spacing), unit=unit, dataset=dataset, dtype=dtype
     )
+    known = _known(fit)
+    length = (known.get("units") or {}).get("length", "voxel")
+    if opened.unit == "voxel" != length and known.get("shape") == list(opened.shape):
+        # Whoever fitted the volume has told its voxel size already.
+        opened = open_volume(
+            volume, spacing=known["spacing"], unit=length, dataset=dataset, dtype=dtype
+        )
     told: dict[str, Any] = {"volume": volume}
     what = "labels" if probability is None else f"phase{probability}"
     target = default_folder(volume, f"-{what}.zarr") if out is None else out
@@ -163,9 +171,36 @@ def segment(
             typer.echo(f"Weight of the field: {told['mrf_weight']:.3g} nats per voxel face")
         for phase, share in enumerate(shares):
             typer.echo(f"Share of phase {phase}: {100.0 * share:.3f} %")
+        for warning in _departed(shares, (known.get("properties") or {}).get("volume_fractions")):
+            typer.echo(f"Warning: {warning}", err=True)
         typer.echo(f"Written: {path}")
         if shares and fit is not None:
             typer.echo(f"Hold it against the fit: bimmjax cross-check {path} --fit {fit}")
+
+
+def _known(fit: str | None) -> Mapping[str, Any]:
+    """What the fit's file tells; nothing without one."""
+    if fit is None:
+        return {}
+    from bimmjax.segmentation._given_fit import given_fit
+
+    return given_fit(fit)
+
+
+def _departed(shares: list[float], fitted: Sequence[float] | None) -> list[str]:
+    """A warning where the labels have other fractions than the fit that they were made by."""
+    if not shares or fitted is None or len(shares) > len(fitted):
+        return []
+    padded = [*shares, *[0.0] * (len(fitted) - len(shares))]
+    apart = [abs(one - other) for one, other in zip(padded, fitted, strict=True)]
+    phase = apart.index(max(apart))
+    if apart[phase] < _DEPARTED:
+        return []
+    return [
+        f"The labels have {100.0 * padded[phase]:.3g} % of phase {phase} where the fit has "
+        f"{100.0 * fitted[phase]:.3g} %: take fractions from the fit, and with a field try a lower "
+        "--mrf-weight."
+    ]
 
 
 def _added_up(progress: Callable[[int, int], object], volume: Volume) -> Callable[[int], None]:

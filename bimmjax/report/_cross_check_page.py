@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from bimmjax.segmentation import Compared, CrossCheck
 
 _WORDS = (
-    "The fit counts no labels, and the labels know nothing of the fit's fractions and areas: "
-    "where both agree there is reason to believe both. Where only areas differ, labels are mostly "
+    "The fit counts no labels. Where labels of another origin agree with it there is reason to "
+    "believe both; labels made by this very fit lean on its grey values, so that only the areas "
+    "are a test. Where only areas differ, labels are mostly "
     "too rough (noise: far more area than the fit) or leave thin layers of a third phase between "
     "two others (blur). Intervals are the fit's, at 95 %, for this very volume; labels have "
     "errors of their own, which are not told here."

@@ -161,7 +161,7 @@ def _open_by_format(
 
         return open_nrrd(path)
     if path.suffix.lower() in _ARCHIVES:
-        raise InputError(f"source: got {text}, an archive; unpack it first, wants what is in it")
+        raise InputError(f"source: got {text}, an archive; wants it unpacked first")
     raise InputError(f"source: got {text} of unknown format; wants {'; '.join(FORMATS)}")
 
 

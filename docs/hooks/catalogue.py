@@ -25,6 +25,7 @@ _RETURNED = {
     "_own_areas": "warning",
     "_in_no_block": "warning",
     "_bias_taken_off": "note",
+    "_departed": "warning",
     "bent_words": "note",
     "gradient_words": "note",
 }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bimmjax import open_volume
+from bimmjax.cli._segment import _departed
 
 Run = Callable[..., Any]
 
@@ -81,6 +82,15 @@ def test_a_field_classical_methods_and_the_cross_check(
     look_at(folder / "report.html")
     ended = run("evaluate", "field.zarr", "otsu.zarr", "--ignore", "255", "--json")
     assert json.loads(ended.out)["kappa"] > 0.9
+
+
+def test_labels_with_other_fractions_than_their_fit_are_warned_of():
+    assert _departed([0.30, 0.70], [0.31, 0.69]) == []
+    assert _departed([0.3, 0.7], None) == []
+    (said,) = _departed([0.26, 0.74], [0.32, 0.68])
+    assert said.startswith("The labels have 26 % of phase 0 where the fit has 32 %")
+    # A phase that no voxel has is not among the shares.
+    assert len(_departed([0.5, 0.5], [0.45, 0.5, 0.05])) == 1
 
 
 def test_segment_refuses_what_does_not_fit_together(tiff: Path, run: Run, here: Path):

@@ -36,7 +36,7 @@ def test_unknown_format_lists_those_known(name: str, tmp_path: Path):
 
 def test_an_archive_has_to_be_unpacked(tmp_path: Path):
     (tmp_path / "a.zip").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"a.zip, an archive; unpack it first"):
+    with pytest.raises(InputError, match=r"a.zip, an archive; wants it unpacked first"):
         open_volume(tmp_path / "a.zip")
 
 
