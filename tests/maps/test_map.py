@@ -371,10 +371,10 @@ def test_the_whole_way_with_overlap_and_calibrated_errors(made: Made):
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"block": 100}, r"block: got 100, wants at most the volume's shape \(96, 96, 96\)"),
-    ({"block": 4}, "block: got 4, wants a whole number from 8"),
+    ({"block": 4}, "block: got 4, wants a whole number of 8 or more"),
     ({"block": (32, 32)}, "block: got"),
     ({"block": "all"}, "block: got 'all'"),
-    ({"stride": 0}, "stride: got 0, wants a whole number from 1"),
+    ({"stride": 0}, "stride: got 0, wants a whole number of 1 or more"),
     ({"stride": 31}, "stride: got 31 with blocks of 32"),
     ({"phases": 1}, "phases: got 1, wants a whole number from 2 to"),
     ({"phases": 3}, "start: got bimm2d with 2 phases, wants bimm2d with 3"),
