@@ -63,7 +63,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _little_is_optimised(request: pytest.FixtureRequest) -> None:
-    """Compiling takes half of all the time of the tests, and half of that is optimisation."""
+    """Programs of most tests run for less time than it takes to optimise them."""
     import jax
 
     little = OPTIMISED.isdisjoint(request.path.parts) and not jax.config.read("jax_enable_x64")

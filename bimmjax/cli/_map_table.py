@@ -19,7 +19,7 @@ from bimmjax.report._maps_rows import (
     time_row,
     usable_words,
 )
-from bimmjax.report._maps_slopes import bent_words, gradient_words
+from bimmjax.report._maps_slopes import bent_words, gradient_words, slope_curves
 from bimmjax.report._maps_verdict import verdict_of_whole, warnings_of_whole
 
 _FILE_WIDTH = 100
@@ -75,8 +75,9 @@ def print_map_table(maps: Maps, folder: Path) -> None:
         )
     for warning in warnings_of_whole(view):
         console.print(f"[yellow]Fit of the whole:[/] {escape(warning)}")
-    notes = (gradient_words(view), bent_words(view), _bias_taken_off(maps), _in_no_block(view))
-    for line in (*notes, _speed(maps)):
+    found = slope_curves(view) if view.whole_at_rest else []
+    gradients = (gradient_words(view, found), bent_words(view, found))
+    for line in (*gradients, _bias_taken_off(maps), _in_no_block(view), _speed(maps)):
         if line:
             console.print(line)
     page = folder / "maps.html"

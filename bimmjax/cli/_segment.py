@@ -118,6 +118,7 @@ def segment(
     from bimmjax.cli._numbers import spacing_of
     from bimmjax.cli._output import writing_to
     from bimmjax.cli._progress import progress_bars
+    from bimmjax.segmentation._given_fit import given_fit, sized_like
     from bimmjax.volumes import convert, open_volume
 
     given = {"--phases": phases, "--threshold": threshold, "--seed": seed}
@@ -128,13 +129,10 @@ def segment(
     opened = open_volume(
         volume, spacing=spacing_of(spacing), unit=unit, dataset=dataset, dtype=dtype
     )
-    known = _known(fit)
-    length = (known.get("units") or {}).get("length", "voxel")
-    if opened.unit == "voxel" != length and known.get("shape") == list(opened.shape):
-        # Whoever fitted the volume has told its voxel size already.
-        opened = open_volume(
-            volume, spacing=known["spacing"], unit=length, dataset=dataset, dtype=dtype
-        )
+    known: Mapping[str, Any] = {}
+    if fit is not None:
+        known = given_fit(fit)
+        opened = sized_like(opened, known)
     told: dict[str, Any] = {"volume": volume}
     what = "labels" if probability is None else f"phase{probability}"
     target = default_folder(volume, f"-{what}.zarr") if out is None else out
@@ -176,15 +174,6 @@ def segment(
         typer.echo(f"Written: {path}")
         if shares and fit is not None:
             typer.echo(f"Hold it against the fit: bimmjax cross-check {path} --fit {fit}")
-
-
-def _known(fit: str | None) -> Mapping[str, Any]:
-    """What the fit's file tells; nothing without one."""
-    if fit is None:
-        return {}
-    from bimmjax.segmentation._given_fit import given_fit
-
-    return given_fit(fit)
 
 
 def _departed(shares: list[float], fitted: Sequence[float] | None) -> list[str]:

@@ -123,6 +123,11 @@ def warnings_for(
     return tuple(said)
 
 
+def is_poor(goodness_of_fit: float | None) -> bool:
+    """Whether a fit does not describe its volume; None (NaN in `fit.json`) is one that failed."""
+    return goodness_of_fit is None or not goodness_of_fit <= POOR_FIT
+
+
 def undetermined(fractions: np.ndarray, confidence: dict[str, Any] | None) -> list[int]:
     """Phases whose 95 % interval is wider than half of their share, and than five points."""
     ends = (confidence or {}).get("volume_fractions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import f
+from scipy.special import fdtrc, stdtrit
 
 from bimmjax._core.checks import choice, whole_number
 from bimmjax.maps._correction import with_what_is_left
@@ -15,6 +15,8 @@ from bimmjax.maps._windows import Windows
 Axis = Literal["z", "y", "x"]
 AXES: tuple[Axis, ...] = ("z", "y", "x")
 _NOTHING = 1e-9
+_CHANCE = 0.0027  # that of three standard deviations of a normal number
+_FEWEST = 3  # layers, to tell a line from chance
 _ROUNDED = 2.0**-24  # share by which a number of a map may be off: they are float32
 
 
@@ -32,9 +34,12 @@ class Profile(NamedTuple):
         fewer than two of them can be told apart.
     common : np.ndarray
         Standard error that all layers share and no scatter shows: what may be left of the model's
-        bias. It moves them all by about the same share, and the slope with them.
+        bias, 0 where nothing is known of it. It moves them all by about the same share, and the
+        slope with them.
     blocks : np.ndarray
         Usable blocks of each layer.
+    line : np.ndarray
+        The straight line through the means, at each position; NaN without two layers.
     slope : float
         Of the straight line through the means, per `maps.length_unit`.
     slope_stderr : float
@@ -51,10 +56,31 @@ class Profile(NamedTuple):
     stderr: np.ndarray
     common: np.ndarray
     blocks: np.ndarray
+    line: np.ndarray
     slope: float
     slope_stderr: float
     freedom: float
     chance: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether the slope is more than chance: beyond three errors, more if few blocks tell them.
+
+        By Student's t, of three layers and more.
+        """
+        if not self._enough or not self.freedom > 0.0:
+            return False
+        most = -stdtrit(self.freedom, 0.5 * _CHANCE) * self.slope_stderr
+        return bool(abs(self.slope) > most)
+
+    @property
+    def bent(self) -> bool:
+        """Whether layers, three and more, differ by more than chance, but not along a line."""
+        return not self.certain and self._enough and bool(self.chance < _CHANCE)
+
+    @property
+    def _enough(self) -> bool:
+        return int((self.blocks > 0).sum()) >= _FEWEST
 
 
 def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -> Profile:
@@ -67,14 +93,14 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     or of the layers about the line where that is larger: a profile that is no line has an
     uncertain slope.
 
-    Source: weighted least squares, its error by the layers' correlation; all of it is exact for
-    voxels that are independent of each other.
+    Source: weighted least squares, its error by the correlation of layers that share voxels, as it
+    is for voxels that are independent of each other and layers with the same blocks.
 
     Parameters
     ----------
     maps : Maps
     column : str
-        Any of `maps.quantities`.
+        One of `maps.quantities`.
     axis : str
         "z", "y" or "x".
     time_index : int
@@ -88,7 +114,7 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     Raises
     ------
     InputError
-        No such map, axis or volume.
+        No such quantity, axis or volume.
 
     Examples
     --------
@@ -101,9 +127,10 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     >>> along_z = bimmjax.maps.profile(maps, "volume_fraction_0", "z")
     >>> along_z.position, along_z.blocks
     (array([11.5, 35.5]), array([4, 4]))
-    >>> bool(abs(along_z.slope) < 3 * along_z.slope_stderr)  # no gradient
-    True
+    >>> along_z.certain  # no gradient
+    False
     """
+    choice("column", column, maps.quantities)
     choice("axis", axis, AXES)
     whole_number("time_index", time_index, 0, maps.store.description.volumes - 1)
     along = AXES.index(axis)
@@ -115,12 +142,12 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     rows, columns = (_shares(maps.windows, k) for k in range(3) if k != along)
 
     blocks = here.sum((1, 2))
-    known = np.maximum(blocks, 1)
-    mean = values.sum((1, 2), dtype=float) / known
+    counted = np.maximum(blocks, 1)
+    mean = values.sum((1, 2), dtype=float) / counted
     shared = (here * (rows @ here.astype(float) @ columns)).sum((1, 2))
     independent = blocks**2 / np.maximum(shared, 1.0)
     squares = (here * (values - mean[:, None, None]) ** 2).sum((1, 2), dtype=float)
-    freedom = blocks - shared / known
+    freedom = blocks - shared / counted
     told = freedom > _NOTHING
     scatter = np.sqrt(squares / np.where(told, freedom, np.nan) / np.maximum(independent, 1.0))
     within = float(squares[told].sum() / freedom[told].sum()) if told.any() else np.nan
@@ -131,12 +158,16 @@ def profile(maps: Maps, column: str, axis: Axis = "z", *, time_index: int = 0) -
     # Layers that overlap repeat each other's scatter.
     repeated = shares.sum() / good.sum() if good.any() else 1.0
     within = _Scatter(within, float(freedom[told].sum()) / repeated)
-    line = _line(position[good], mean[good], independent[good], shares, within)
+    slope, error, known = _line(position[good], mean[good], independent[good], shares, within)
     chance = _chance(mean[good], independent[good], shares, within)
+    centre, level = (x @ independent / np.maximum(independent.sum(), 1.0) for x in (position, mean))
+    line = level + slope * (position - centre)
     mean = np.where(good, mean, np.nan)
     left = (maps.attributes.get("correction") or {}).get("left", {}).get(column, 0.0)
     common = with_what_is_left({column: mean}, {column: np.zeros(len(mean))}, {column: left})
-    return Profile(position, mean, scatter, common[column], blocks, *line, chance)
+    return Profile(
+        position, mean, scatter, common[column], blocks, line, slope, error, known, chance
+    )
 
 
 def _shares(windows: Windows, axis: int) -> np.ndarray:
@@ -183,7 +214,7 @@ def _chance(mean: np.ndarray, weights: np.ndarray, shares: np.ndarray, within: _
     covariance, weights = _covariance(weights, shares)
     about = _about(mean, weights, covariance, np.zeros_like(covariance))
     variance = max(within.variance, _smallest(mean))
-    return float(f.sf(about / variance, between, within.freedom))
+    return float(fdtrc(between, within.freedom, about / variance))
 
 
 def _covariance(independent: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

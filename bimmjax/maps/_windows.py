@@ -143,12 +143,12 @@ def windows_of(volume: Volume, block: int | Sequence[int], stride: object = None
     """
     edges = _three("block", block, SMALLEST_BLOCK)
     steps = edges if stride is None else _three("stride", stride, 1)
-    if math.prod(edges) >= 2**31:
-        raise InputError(f"block: got {_short(edges)}, wants fewer than 2147483648 voxels")
     if any(b > n for b, n in zip(edges, volume.shape, strict=True)):
         raise InputError(
             f"block: got {_short(edges)}, wants at most the volume's shape {volume.shape}"
         )
+    if math.prod(edges) >= 2**31:
+        raise InputError(f"block: got {_short(edges)}, wants fewer than 2147483648 voxels")
     if max(steps) >= 2**31:
         raise InputError(f"stride: got {_short(steps)}, wants less than 2147483648 voxels")
     for b, s in zip(edges, steps, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import t
 
 from bimmjax._core.checks import InputError
 from bimmjax.maps._profile import AXES, Axis, Profile, profile
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _KINDS = ("volume_fraction", "interface_area")
 _WIDE, _TALL, _HEAD = 2.9, 1.95, 0.4
 _ENDS = (phase_colour(0), phase_colour(5))
-_CHANCE = 0.0027  # that of three standard deviations of a normal number
-_FEWEST = 3  # layers
 
 
 class Curve(NamedTuple):
@@ -36,24 +33,6 @@ class Curve(NamedTuple):
     axis: Axis
     profile: Profile
 
-    @property
-    def certain(self) -> bool:
-        """Whether the slope is more than chance: three errors, more if few blocks tell them."""
-        found = self.profile
-        if self.layers < _FEWEST or not found.freedom > 0.0:
-            return False
-        return bool(abs(found.slope) > t.isf(0.5 * _CHANCE, found.freedom) * found.slope_stderr)
-
-    @property
-    def bent(self) -> bool:
-        """Whether the layers differ by more than chance, but not along a line."""
-        return not self.certain and self.layers >= _FEWEST and self.profile.chance < _CHANCE
-
-    @property
-    def layers(self) -> int:
-        """Those with a usable block."""
-        return int(np.isfinite(self.profile.mean).sum())
-
 
 def curves(view: View, quantity: Quantity) -> Iterator[Curve]:
     """Along each axis with more than one layer, of a series at its first and last time."""
@@ -62,7 +41,7 @@ def curves(view: View, quantity: Quantity) -> Iterator[Curve]:
             found = profile(view.maps, quantity.column, axis, time_index=moment)
             told = {
                 name: quantity.times * getattr(found, name)
-                for name in ("mean", "stderr", "common", "slope", "slope_stderr")
+                for name in ("mean", "stderr", "common", "line", "slope", "slope_stderr")
             }
             yield Curve(quantity, moment, axis, found._replace(**told))
 
@@ -149,11 +128,8 @@ def _draw(panel: Axes, view: View, curve: Curve) -> None:
             linewidth=0,
             label="all layers may be off by this alike",
         )
-    if curve.certain:
-        centre = np.average(found.position, weights=found.blocks)
-        level = np.average(np.nan_to_num(found.mean), weights=found.blocks)
-        line = level + found.slope * (found.position - centre)
-        panel.plot(found.position, line, color=colour, linewidth=1.0, alpha=0.6)
+    if found.certain:
+        panel.plot(found.position, found.line, color=colour, linewidth=1.0, alpha=0.6)
     panel.errorbar(
         found.position,
         found.mean,

@@ -50,7 +50,8 @@ _BORROWED = (
 )
 _SLOPES = (
     "Slopes of straight lines through the means of layers of blocks, ± standard error; <b>bold</b> "
-    "where beyond three of these. Errors come from the scatter of the blocks within the layers, or "
+    "where beyond three of these, or more where few blocks tell them. Errors come from the scatter "
+    "of the blocks within the layers, or "
     "of the layers about the line, whichever is larger; overlapping blocks count by what is their "
     "own. Where a quantity changes strongly along one axis, this is scatter along the others."
 )
@@ -301,7 +302,7 @@ def _slopes(view: View) -> str:
     for curve in found:
         time = f", time {view.times[curve.moment]:g}" if view.series else ""
         words = escape(slope_words(view, curve))
-        told = f"<b>{words}</b>" if curve.certain else words
+        told = f"<b>{words}</b>" if curve.profile.certain else words
         rows.setdefault(f"{curve.quantity.name}{time}", []).append(told)
     heads = [("", ""), *((f"Along {axis}", "interval") for axis in axes_of(view))]
     return section(

@@ -132,17 +132,11 @@ def block_rows(view: View, most: int) -> list[BlockRow]:
 
 
 def usable_words(view: View) -> str:
-    """How many blocks can be used, or what can be said of them where the whole is no support.
-
-    Examples
-    --------
-    >>> usable_words(view)  # doctest: +SKIP
-    'All 28 blocks can be used'
-    """
+    """How many blocks can be used, or what can be said of them where the whole is no support."""
     total, usable = view.flags.size, int(view.usable.sum())
-    one, many = ("can be used", "can be used")
+    one = many = "can be used"
     if not view.whole_at_rest:
-        one, many = ("passes its own checks", "pass their own checks")
+        one, many = "passes its own checks", "pass their own checks"
     if not usable:
         return f"No block {one}"
     if usable < total:

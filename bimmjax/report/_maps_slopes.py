@@ -34,11 +34,11 @@ def slope_words(view: View, curve: Curve) -> str:
     return f"({told}) {power(exponent)} {unit}" if exponent else f"{told} {unit}"
 
 
-def gradient_words(view: View) -> str:
+def gradient_words(view: View, found: list[Curve]) -> str:
     """Along which axes a slope is beyond chance, with the clearest of each; "" for none."""
     clearest: dict[str, Curve] = {}
-    for curve in slope_curves(view) if view.whole_at_rest else ():
-        if curve.certain and _clear(curve) > _TIE * _clear(clearest.get(curve.axis)):
+    for curve in found:
+        if curve.profile.certain and _clear(curve) > _TIE * _clear(clearest.get(curve.axis)):
             clearest[curve.axis] = curve
     told = [
         f"along {axis}{_time(view, curve)} ({_name(curve)}: {slope_words(view, curve)})"
@@ -47,11 +47,11 @@ def gradient_words(view: View) -> str:
     return f"Gradient {', '.join(told)}." if told else ""
 
 
-def bent_words(view: View) -> str:
+def bent_words(view: View, found: list[Curve]) -> str:
     """What changes along which axes by more than chance, but along no line; "" for nothing."""
     bent: dict[str, list[str]] = {}
-    for curve in slope_curves(view) if view.whole_at_rest else ():
-        if curve.bent:
+    for curve in found:
+        if curve.profile.bent:
             bent.setdefault(f"along {curve.axis}{_time(view, curve)}", []).append(_name(curve))
     told = "; ".join(f"{where} ({', '.join(names)})" for where, names in bent.items())
     return f"Changes, but not along a line: {told}; look at profiles.png." if told else ""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from bimmjax.fitting._verdict import POOR_FIT
+from bimmjax.fitting._verdict import is_poor
 from bimmjax.plot._maps_view import View
 from bimmjax.report._verdict import Verdict
 
@@ -30,15 +29,17 @@ def verdict_of_whole(view: View) -> Verdict | None:
             "fit. Find a fit that comes to rest (bimmjax fit, perhaps with --phases auto), and "
             "give it as --start.",
         )
-    misplaced = [float(fit.get("goodness_of_fit") or 0.0) for fit in fits]
-    unlike = sum(share > POOR_FIT or math.isnan(share) for share in misplaced)
+    misplaced = [fit.get("goodness_of_fit", 0.0) for fit in fits]
+    unlike = sum(map(is_poor, misplaced))
     if unlike:
+        # What is None is a fit that failed.
+        worst = max(1.0 if share is None else share for share in misplaced)
         told = int(view.usable.sum())
         blocks = f"{told:,} of {view.flags.size:,} blocks are" if told else "no block is"
         return Verdict(
             "fair" if told and not view.mostly_poor else "poor",
             f"The model does not describe the whole{_of_all(unlike, len(fits))}",
-            f"{100 * max(misplaced):.0f} % of its voxels lie where the fit does not expect them. "
+            f"{100 * worst:.0f} % of its voxels lie where the fit does not expect them. "
             f"Blocks may be described better: {blocks} described well enough to be used; trust no "
             "others, and no number of the whole.",
         )

@@ -11,7 +11,7 @@ from bimmjax._core.checks import InputError
 from bimmjax.descriptors import crofton_areas
 from bimmjax.descriptors._describe import count_labels
 from bimmjax.descriptors._labels import open_mask, open_phases
-from bimmjax.fitting._verdict import POOR_FIT
+from bimmjax.fitting._verdict import is_poor
 from bimmjax.models import phase_pairs
 from bimmjax.segmentation._given_fit import given_fit
 from bimmjax.segmentation._rule import NO_LABEL
@@ -188,7 +188,7 @@ def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> l
     fitted = _by_name(told.get("properties", {}).get(quantity), names)
     bars = _by_name((told.get("confidence") or {}).get(quantity), names)
     refusals = (told.get("refusals") or {}).get(quantity, {})
-    judged = bool(told.get("converged", True)) and not _poor(told.get("goodness_of_fit", 0.0))
+    judged = bool(told.get("converged", True)) and not is_poor(told.get("goodness_of_fit", 0.0))
     rows = []
     for name, value in zip(names, measured, strict=True):
         model, bar = fitted.get(name), bars.get(name)
@@ -198,11 +198,6 @@ def _rows(told: Any, quantity: str, names: list[str], measured: np.ndarray) -> l
         why = refusals.get(name)
         rows.append(Compared(quantity, name, model, interval, float(value), why, judged))
     return rows
-
-
-def _poor(goodness: float | None) -> bool:
-    """None is a fit that failed."""
-    return goodness is None or goodness > POOR_FIT
 
 
 def _by_name(values: Any, names: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from bimmjax._core.checks import InputError, choice
 from bimmjax.fitting import Fit
 from bimmjax.fitting._fit import Model
 from bimmjax.models._nodes import Gradient
+from bimmjax.volumes import Volume
 
 
 def given_fit(fit: Any) -> Mapping[str, Any]:
@@ -33,6 +35,15 @@ def given_fit(fit: Any) -> Mapping[str, Any]:
         raise InputError(f"fit: got {what}, wants a Fit or the path of fit.json")
     _check(fit, fit["params"])
     return fit
+
+
+def sized_like(volume: Volume, fit: Mapping[str, Any]) -> Volume:
+    """The volume with the voxel size of the fit of it, where it knows none itself."""
+    unit = (fit.get("units") or {}).get("length", "voxel")
+    if volume.unit != "voxel" or unit == "voxel" or fit.get("shape") != list(volume.shape):
+        return volume
+    z, y, x = map(float, fit["spacing"])
+    return replace(volume, spacing=(z, y, x), unit=unit)
 
 
 def _check(fit: Mapping[str, Any], held: Mapping[str, Any]) -> None:

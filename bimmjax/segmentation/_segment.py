@@ -17,7 +17,7 @@ from bimmjax._core.checks import InputError, real_number, whole_number
 from bimmjax.fitting._result import params_of
 from bimmjax.models._nodes import Gradient
 from bimmjax.segmentation._boxes import Box, around
-from bimmjax.segmentation._given_fit import given_fit
+from bimmjax.segmentation._given_fit import given_fit, sized_like
 from bimmjax.segmentation._rule import NO_LABEL, Rule, bins_of, rule_of
 from bimmjax.segmentation._smooth import (
     Progress,
@@ -196,7 +196,7 @@ def _prepared(
 ) -> tuple[Volume, Rule]:
     told = given_fit(fit)
     params = params_of(told["params"])
-    opened = open_volume(volume, **options)
+    opened = sized_like(open_volume(volume, **options), told)
     model = told.get("model", "bimm2d")
     if getattr(models, model).USES_GRADIENT:
         _check_voxels(opened)

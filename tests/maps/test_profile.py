@@ -106,6 +106,23 @@ def test_layers_that_differ_without_a_slope_are_told():
     assert np.isnan(_chance(arch, weights, shares, _Scatter(np.nan, 0.0)))
 
 
+def test_a_gradient_and_an_arch_are_told_from_chance():
+    windows = Windows((9 * 16, 32, 32), (16,) * 3, (16,) * 3)
+    at = np.arange(9.0)[:, None, None]
+    white = np.random.default_rng(5).standard_normal((3, *windows.shape))
+    values = white + np.stack([0 * at, 2.0 * at, -((at - 4.0) ** 2)])
+    flat, risen, arch = (profile(_maps(windows, one[None]), AREA) for one in values)
+    assert (flat.certain, flat.bent) == (False, False)
+    assert (risen.certain, risen.bent) == (True, False)
+    assert (arch.certain, arch.bent) == (False, True)
+    np.testing.assert_allclose(
+        risen.line, np.polyval(np.polyfit(at[:, 0, 0], risen.mean, 1), at[:, 0, 0])
+    )
+    # Two layers are always on a line.
+    two = profile(_maps(Windows((32, 32, 32), (16,) * 3, (16,) * 3), values[1:2, :2]), AREA)
+    assert (two.certain, two.bent) == (False, False)
+
+
 def test_rounding_is_no_gradient():
     windows = Windows((13 * 16, 48, 64), (16,) * 3, (16,) * 3)
     for value in (0.123456, 1.0 / 3.0, 1.0):
@@ -129,6 +146,8 @@ def test_a_series_has_a_profile_at_each_time():
     assert profile(maps, AREA, time_index=1).mean.tolist() == [2.0, 2.0]
     with pytest.raises(InputError, match="time_index: got 2, wants a whole number from 0 to 1"):
         profile(maps, AREA, time_index=2)
+    with pytest.raises(InputError, match="column: got 'flags', wants one of"):
+        profile(maps, "flags")
     with pytest.raises(InputError, match="axis: got 'w', wants one of z, y, x"):
         profile(maps, AREA, "w")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="column: got 'area'"):

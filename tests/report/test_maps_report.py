@@ -24,7 +24,7 @@ from bimmjax.plot._maps_spread import independent_share, mean_error, spread
 from bimmjax.plot._maps_view import Estimates, View
 from bimmjax.report import write_maps_report
 from bimmjax.report._maps_rows import block_rows, flag_rows, quantity_row
-from bimmjax.report._maps_slopes import gradient_words
+from bimmjax.report._maps_slopes import gradient_words, slope_curves
 from bimmjax.report._maps_verdict import verdict_of_whole
 
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -369,6 +369,11 @@ def test_blocks_that_fit_poorly_are_shown_where_most_do(tmp_path: Path):
             "All 120 blocks can be used",
         ),
         (
+            {"goodness_of_fit": None},
+            "The model does not describe the whole. 100 % of its voxels lie where the fit does not",
+            "All 120 blocks can be used",
+        ),
+        (
             {"refusals": {"interface_areas": {"0-1": "too small to be told from the blur"}}},
             "For the whole the area 0-1 is refused. The maps hold the model's own values",
             "All 120 blocks can be used",
@@ -414,7 +419,7 @@ def test_gradients_are_told_with_their_errors(tmp_path: Path, capsys: pytest.Cap
     assert "z (µm)" in _texts(plot.map_profiles(maps))
     # Of one layer nothing is told; nor where no block can be used.
     for none in (make_maps(shape=(16, 16, 16)), make_maps(flags=int(Flag.NO_DATA))):
-        assert gradient_words(View(none)) == ""
+        assert gradient_words(View(none), slope_curves(View(none))) == ""
         with pytest.raises(InputError, match="maps: got no two blocks"):
             plot.map_profiles(none)
 

@@ -127,6 +127,17 @@ def test_gaps_have_no_label(made: sim.Artificial, fits: dict[str, bimmjax.Fit]):
     assert np.isnan(told).sum() == 4
 
 
+def test_the_voxel_size_is_that_of_the_fit(made: sim.Artificial, fits: dict[str, bimmjax.Fit]):
+    size = {"spacing": [0.5] * 3, "units": {"length": "um", "intensity": "grey value"}}
+    told = fits["gmm"].to_dict() | size
+    labels = segment(made.image, told)
+    assert (labels.spacing, labels.unit) == ((0.5, 0.5, 0.5), "um")
+    # What the volume knows itself comes first, and another volume is not that of the fit.
+    assert segment(made.image, told, spacing=2.0, unit="nm").unit == "nm"
+    assert segment(made.image[:32], told).unit == "voxel"
+    assert segment(made.image, fits["gmm"]).unit == "voxel"
+
+
 def test_bad_fits_are_named(made: sim.Artificial, fits: dict[str, bimmjax.Fit], tmp_path: Path):
     with pytest.raises(
         InputError, match=r"fit: got phases at .* do not fit, wants the fit of this very volume"
